@@ -1,0 +1,25 @@
+"""Servers, what they measure, and who may see them."""
+
+from monitoring.models.access import Membership, Role, ServerGroup
+from monitoring.models.history import SLOTS_PER_BLOCK, Batch, Series, WarmFrame
+from monitoring.models.metric import Metric
+from monitoring.models.server import Server, ServerKind, ServerState, ServerTemplate
+from monitoring.models.source import Collector, Simulation, Source
+
+__all__ = [
+    "SLOTS_PER_BLOCK",
+    "Batch",
+    "Collector",
+    "Membership",
+    "Metric",
+    "Role",
+    "Series",
+    "Server",
+    "ServerGroup",
+    "ServerKind",
+    "ServerState",
+    "ServerTemplate",
+    "Simulation",
+    "Source",
+    "WarmFrame",
+]

@@ -1,0 +1,1 @@
+"""What of monitoring changes on a screen."""
