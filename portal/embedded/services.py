@@ -1,0 +1,87 @@
+"""The three services that a portal needs, each private to it and left out when its URL is given in the environment."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from portal.embedded import mail, postgres, redis
+
+CHILD = Path(__file__).with_name("child.py")
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@dataclass(frozen=True)
+class Service:
+    """One program, run in the foreground by whoever starts it, and how the portal reaches it."""
+
+    name: str
+    variable: str
+    url: str
+    command: list[str]
+    stop: signal.Signals
+    is_ready: Callable[[float], bool]  # takes seconds to wait; also makes what can only be made in a running server
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the services of one portal keep their things."""
+
+    run: Path  # notes of running processes, configuration
+    sockets: Path  # with a path short enough for a socket
+    postgres: Path  # the cluster's home
+    postgres_sockets: Path
+    mail: Path
+
+
+def as_child(name: str, run: Path, stop: signal.Signals, command: Sequence[str], *extra: str) -> list[str]:
+    """`command` under child.py: noted as `run`/`name`.pid, and ended with `stop` when its parent dies."""
+    note = run / f"{name}.pid"
+    return [
+        *(sys.executable, "-I", "-S", str(CHILD), "--note", str(note), "--signal", str(int(stop))),
+        *(*extra, "--", *command),
+    ]
+
+
+def prepare(
+    given: Mapping[str, str], place: Place, password: str, mail_port: int, *, throw_away: bool = False
+) -> list[Service]:
+    """What `given` (an environment) names no URL for, ready to be started. Raises Problem."""
+    makers: dict[str, Callable[[], Service]] = {
+        "DATABASE_URL": lambda: _postgres(place, password, throw_away=throw_away),
+        "REDIS_URL": lambda: _redis(place),
+        "EMAIL_URL": lambda: _mail(place, mail_port),
+    }
+    return [make() for variable, make in makers.items() if not given.get(variable, "").strip()]
+
+
+def _postgres(place: Place, password: str, *, throw_away: bool) -> Service:
+    cluster = postgres.prepare(place.postgres, place.postgres_sockets, password, throw_away=throw_away)
+
+    def is_ready(timeout_s: float) -> bool:
+        up = postgres.wait_until_ready(cluster.url("postgres"), timeout_s)
+        if up:
+            postgres.create_database(cluster)
+        return up
+
+    extra = ["--postgres", str(cluster.data), *(["--user", cluster.account] if cluster.account else [])]
+    # SIGINT is PostgreSQL's "fast": SIGTERM would wait for every client to leave.
+    command = as_child("postgres", place.run, signal.SIGINT, cluster.command(), *extra)
+    return Service("postgres", "DATABASE_URL", cluster.url(), command, signal.SIGINT, is_ready)
+
+
+def _redis(place: Place) -> Service:
+    url = redis.url_of(place.sockets)
+    config = redis.write_config(place.run, place.sockets)
+    command = as_child("redis", place.run, signal.SIGTERM, [redis.binary(), str(config)])
+    return Service("redis", "REDIS_URL", url, command, signal.SIGTERM, lambda s: redis.wait_until_ready(url, s))
+
+
+def _mail(place: Place, port: int) -> Service:
+    program = [sys.executable, "-m", "portal.embedded.mail", str(port), str(place.mail)]
+    command = as_child("mail", place.run, signal.SIGTERM, program)
+    url = mail.url_of(port)
+    return Service("mail", "EMAIL_URL", url, command, signal.SIGTERM, lambda s: mail.wait_until_ready(port, s))
