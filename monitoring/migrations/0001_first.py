@@ -106,14 +106,6 @@ class Migration(migrations.Migration):
                         default=False, help_text="Nothing is collected and no alert is raised.", verbose_name="paused"
                     ),
                 ),
-                (
-                    "simulated",
-                    models.GeneratedField(
-                        db_persist=True,
-                        expression=models.Q(("template__isnull", False)),
-                        output_field=models.BooleanField(),
-                    ),
-                ),
                 ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="added")),
                 (
                     "state",
@@ -548,6 +540,15 @@ class Migration(migrations.Migration):
                 related_name="servers",
                 to="monitoring.servertemplate",
                 verbose_name="template",
+            ),
+        ),
+        migrations.AddField(
+            model_name="server",
+            name="simulated",
+            field=models.GeneratedField(
+                db_persist=True,
+                expression=models.Q(("template__isnull", False)),
+                output_field=models.BooleanField(),
             ),
         ),
         migrations.CreateModel(

@@ -11,9 +11,10 @@ CREATE TABLE monitoring_frame (
     at timestamptz NOT NULL,
     present bigint NOT NULL,
     batch_id bigint NOT NULL,
-    vals bytea STORAGE MAIN NOT NULL,
+    vals bytea NOT NULL,
     PRIMARY KEY (server_id, block, at, present)
-) PARTITION BY RANGE (at)
+) PARTITION BY RANGE (at);
+ALTER TABLE monitoring_frame ALTER COLUMN vals SET STORAGE MAIN
 """
 
 

@@ -3,18 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.contrib.auth.middleware import LoginRequiredMiddleware
-from django.http import HttpRequest, HttpResponseBase
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse
 from django.middleware.locale import LocaleMiddleware
+from django.shortcuts import resolve_url
+from django.utils import timezone, translation
+from django.utils.http import url_has_allowed_host_and_scheme
 
 
 class SignedInMiddleware(LoginRequiredMiddleware):
     """Every view needs a signed-in person unless it is marked with `login_not_required`."""
 
+    def handle_no_permission(  # type: ignore[override]
+        self, request: HttpRequest, view_func: Callable[..., Any]
+    ) -> HttpResponse:
+        """A page goes to sign-in. A script is told so with 401: it would swap a sign-in page into a card."""
+        if not _asked_by_script(request):
+            return super().handle_no_permission(request, view_func)
+        sign_in = redirect_to_login(_page_of(request), resolve_url(settings.LOGIN_URL)).url
+        return HttpResponse(status=401, headers={"HX-Redirect": sign_in})
+
+
+def _asked_by_script(request: HttpRequest) -> bool:
+    return "HX-Request" in request.headers or request.headers.get("Sec-Fetch-Dest") == "empty"
+
+
+def _page_of(request: HttpRequest) -> str:
+    """The path of the page that a script runs in, to come back to; the front page when it does not say or lies."""
+    said = request.headers.get("HX-Current-URL") or request.headers.get("Referer", "")
+    if not url_has_allowed_host_and_scheme(said, {request.get_host()}):
+        return "/"
+    parts = urlsplit(said)
+    return parts.path + ("?" + parts.query if parts.query else "")
+
 
 class PersonLocaleMiddleware(LocaleMiddleware):
-    """The language: cookie, else the browser's."""
+    """The language: the person's own, else the cookie's, else the browser's. The time zone: the person's own, else UTC.
 
+    Needs the AuthenticationMiddleware before it. Who has no session cookie is not looked up.
+    """
 
-Handler = Callable[[HttpRequest], HttpResponseBase]
+    def process_request(self, request: HttpRequest) -> None:
+        super().process_request(request)
+        timezone.deactivate()
+        if settings.SESSION_COOKIE_NAME not in request.COOKIES or not request.user.is_authenticated:
+            return
+        if request.user.language:
+            translation.activate(request.user.language)
+            request.LANGUAGE_CODE = request.user.language
+        if request.user.time_zone:
+            timezone.activate(request.user.time_zone)
