@@ -1,0 +1,133 @@
+"""The one door into history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+import structlog
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.utils import IntegrityError
+from django.utils import timezone
+
+from monitoring import hot
+from monitoring.history import partitions
+from monitoring.history.encode import Matrix, Rows, copy_body, matrices, rows_of
+from monitoring.history.frame import Frame, Recorded, Refusal
+from monitoring.history.series import plans_for
+from monitoring.models import Batch
+from monitoring.signals import samples_recorded
+
+log = structlog.get_logger(__name__)
+
+FUTURE_MS = 5 * 60 * 1000
+DAY_MS = 86_400_000
+
+# Created per connection: COPY itself knows no ON CONFLICT, and a private table needs no clean-up.
+_INCOMING = """
+CREATE TEMP TABLE IF NOT EXISTS incoming
+(server_id bigint, block integer, at timestamptz, present bigint, batch_id bigint, vals bytea) ON COMMIT DELETE ROWS
+"""
+# The order of the key keeps two writers of the same rows from waiting for each other in a circle.
+_KEEP = """
+INSERT INTO monitoring_frame (server_id, block, at, present, batch_id, vals)
+SELECT server_id, block, at, present, batch_id, vals FROM incoming ORDER BY server_id, block, at, present
+ON CONFLICT DO NOTHING
+"""
+
+
+def record(frames: Sequence[Frame], *, origin: str) -> Recorded:
+    """Keep `frames`, then tell everyone. `origin` names the way in, for people: "host", "prometheus", "simulation".
+
+    Committed when it returns: a caller may answer 2xx. Safe to repeat: a (series, instant) that is already kept
+    keeps its first value. Samples outside [now - retention, now + 5 min], infinities and frames of unknown servers are
+    refused one by one, with the reason, in `Recorded.refused`; the rest is kept; NaN is a gap and only counted.
+    One transaction and one Redis round trip, however many frames; a new series or a new hour costs a few queries more.
+    Raises django.db.OperationalError when PostgreSQL does not commit; then nothing was kept. Redis being away is no
+    error. Must not be called inside a transaction: its commit is the promise.
+    """
+    now = timezone.now()
+    result = Recorded()
+    admitted = _admit(frames, now, result)
+    if not admitted:
+        return result
+    groups = list(matrices(admitted, plans_for((frame.server_id, frame.layout) for frame in admitted)))
+    rows = [row for group in groups for row in rows_of(group)]
+    result.kept = sum(row.values.size for row in rows)
+    result.gaps = sum(group.values.size for group in groups) - result.kept
+    if not rows:
+        return result
+    result.batch_id = _commit(rows, origin, result.kept)
+    _tell(groups, rows, result.batch_id, now)
+    return result
+
+
+def _admit(frames: Sequence[Frame], now: datetime, result: Recorded) -> list[Frame]:
+    """The frames, or what is left of them, that may be kept; the others go to `result.refused`."""
+    now_ms = int(now.timestamp() * 1000)
+    oldest_ms, newest_ms = now_ms - settings.RETENTION_DAYS * DAY_MS, now_ms + FUTURE_MS
+    known = plans_for((frame.server_id, frame.layout) for frame in frames)
+    admitted = []
+    for frame in frames:
+        reason = None
+        if frame.at_ms < oldest_ms:
+            reason = f"older than the retention of {settings.RETENTION_DAYS} days"
+        elif frame.at_ms > newest_ms:
+            reason = "more than 5 minutes in the future"
+        elif (frame.server_id, frame.layout) not in known:
+            reason = "there is no such server"
+        if reason:
+            result.refused.append(Refusal(frame.server_id, frame.at_ms, None, reason))
+        else:
+            admitted.append(_without_infinities(frame, result))
+    return admitted
+
+
+def _without_infinities(frame: Frame, result: Recorded) -> Frame:
+    infinite = np.isinf(frame.values)
+    if not infinite.any():
+        return frame
+    for column in np.flatnonzero(infinite):
+        name = frame.layout[column].metric
+        result.refused.append(Refusal(frame.server_id, frame.at_ms, name, "infinity is not a measurement"))
+    return Frame(frame.server_id, frame.at_ms, frame.layout, np.where(infinite, np.nan, frame.values))
+
+
+def _commit(rows: Sequence[Rows], origin: str, samples: int) -> int:
+    """The promise: frames and their Batch row in one transaction. Returns the batch's id."""
+    try:
+        return _commit_once(rows, origin, samples)
+    except IntegrityError:
+        # A partition that this process knew was dropped meanwhile (retention, another cluster restored).
+        partitions.forget()
+        return _commit_once(rows, origin, samples)
+
+
+def _commit_once(rows: Sequence[Rows], origin: str, samples: int) -> int:
+    instants = np.concatenate([row.at_ms for row in rows])
+    with transaction.atomic(durable=True):
+        partitions.ensure({int(hour) for hour in np.unique(instants // partitions.HOUR_MS)})
+        batch = Batch.objects.create(
+            origin=origin,
+            server_ids=np.unique(np.concatenate([row.server_ids for row in rows])).tolist(),
+            first_at=datetime.fromtimestamp(int(instants.min()) / 1000, UTC),
+            last_at=datetime.fromtimestamp(int(instants.max()) / 1000, UTC),
+            samples=samples,
+        )
+        with connection.cursor() as cursor:
+            cursor.execute(_INCOMING)
+            with cursor.copy("COPY incoming FROM STDIN (FORMAT BINARY)") as copy:
+                for piece in copy_body(rows, batch.pk):
+                    copy.write(piece)
+            cursor.execute(_KEEP)
+    return batch.pk
+
+
+def _tell(groups: Sequence[Matrix], rows: Sequence[Rows], batch_id: int, now: datetime) -> None:
+    """After the commit: the hot layer and the live pages, then the wake-up. None of it can undo the promise."""
+    hot.write(groups, rows, now)
+    for receiver, answer in samples_recorded.send_robust(sender=record, batch_id=batch_id):
+        if isinstance(answer, Exception):
+            log.error("samples_recorded_receiver_failed", receiver=str(receiver), error=str(answer))

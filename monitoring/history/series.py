@@ -1,0 +1,134 @@
+"""Which block and slot of a server each series lives in, looked up once per process and layout."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from django.db import transaction
+from numpy.typing import NDArray
+
+from monitoring.history.frame import Layout, SeriesName
+from monitoring.models import SLOTS_PER_BLOCK, Metric, Series, Server
+
+CACHED_PLANS = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class BlockPlan:
+    """How values of a layout go into one block: the value of slot `slots[i]` (ascending) is that of `columns[i]`."""
+
+    block: int
+    columns: NDArray[np.intp]
+    slots: NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    block: int
+    slot: int
+
+
+Plan = tuple[BlockPlan, ...]
+Pair = tuple[int, Layout]
+
+_plans: dict[Pair, Plan] = {}
+_names: dict[int, dict[Place, SeriesName]] = {}
+
+
+@lru_cache(maxsize=10_000)
+def _plan(places: tuple[Place, ...]) -> Plan:
+    """Equal places give the same object, so that frames of many servers can be grouped by it."""
+    columns = np.array([place.block * SLOTS_PER_BLOCK + place.slot for place in places])
+    order = np.argsort(columns)
+    blocks = columns[order] // SLOTS_PER_BLOCK
+    slots = (columns[order] % SLOTS_PER_BLOCK).astype(np.uint64)
+    return tuple(BlockPlan(int(block), order[blocks == block], slots[blocks == block]) for block in np.unique(blocks))
+
+
+def plans_for(pairs: Iterable[Pair]) -> dict[Pair, Plan]:
+    """The plan of each (server id, layout); new series are made, in a transaction of their own.
+
+    A pair whose server does not exist is left out. No query when every pair was seen before; safe to run concurrently:
+    a server's row is locked while its slots are given out.
+    """
+    wanted = set(pairs)
+    unknown = [pair for pair in wanted if pair not in _plans]
+    if unknown:
+        if len(_plans) + len(unknown) > CACHED_PLANS:
+            _plans.clear()
+        _plans.update(_make_plans(unknown))
+    return {pair: _plans[pair] for pair in wanted if pair in _plans}
+
+
+def _make_plans(pairs: Sequence[Pair]) -> dict[Pair, Plan]:
+    places = places_of({server_id for server_id, _ in pairs})
+    missing: dict[int, set[SeriesName]] = defaultdict(set)
+    for server_id, layout in pairs:
+        missing[server_id].update(name for name in layout if name not in places[server_id])
+    missing = {server_id: names for server_id, names in missing.items() if names}
+    if missing:
+        existing = _make_series(missing)
+        places |= places_of(missing)
+        pairs = [pair for pair in pairs if pair[0] not in missing or pair[0] in existing]
+    return {
+        (server_id, layout): _plan(tuple(places[server_id][name] for name in layout)) for server_id, layout in pairs
+    }
+
+
+def places_of(server_ids: Iterable[int]) -> dict[int, dict[SeriesName, Place]]:
+    """Where each known series of the servers lives; one query. Every id is in the answer."""
+    places: dict[int, dict[SeriesName, Place]] = {server_id: {} for server_id in server_ids}
+    rows = Series.objects.filter(server_id__in=list(places)).values_list(
+        "server_id", "metric__name", "labels", "block", "slot"
+    )
+    for server_id, metric, labels, block, slot in rows.iterator(chunk_size=10_000):
+        places[server_id][SeriesName(metric, labels)] = Place(block, slot)
+    return places
+
+
+def names_by_place(
+    server_ids: Iterable[int], needed: dict[int, int] | None = None
+) -> dict[int, dict[Place, SeriesName]]:
+    """The series of each place, from this process's memory; one query for servers not known yet.
+
+    `needed` says how many series of a server somebody has met: with more than are known, it is read again. A place
+    never changes its series, so what is known stays true.
+    """
+    ids = list(server_ids)
+    unknown = [i for i in ids if i not in _names or (needed and needed.get(i, 0) > len(_names[i]))]
+    if unknown:
+        for server_id, places in places_of(unknown).items():
+            _names[server_id] = {place: name for name, place in places.items()}
+    return {server_id: _names[server_id] for server_id in ids}
+
+
+@transaction.atomic
+def _make_series(missing: dict[int, set[SeriesName]]) -> set[int]:
+    """Give the named series slots, after the ones that are taken. Returns the ids of servers that exist."""
+    locked = set(
+        Server.objects.select_for_update(no_key=True).filter(pk__in=missing).order_by("pk").values_list("pk", flat=True)
+    )
+    metric_ids = _metric_ids({name.metric for server_id in locked for name in missing[server_id]})
+    places = places_of(locked)
+    new = []
+    for server_id in locked:
+        taken = places[server_id]
+        free = max((p.block * SLOTS_PER_BLOCK + p.slot for p in taken.values()), default=-1) + 1
+        for place, name in enumerate(sorted(missing[server_id] - taken.keys()), free):
+            block, slot = divmod(place, SLOTS_PER_BLOCK)
+            metric_id = metric_ids[name.metric]
+            new.append(Series(server_id=server_id, metric_id=metric_id, labels=name.labels, block=block, slot=slot))
+    Series.objects.bulk_create(new, batch_size=2000)
+    return locked
+
+
+def _metric_ids(names: set[str]) -> dict[str, int]:
+    known = dict(Metric.objects.filter(name__in=names).values_list("name", "pk"))
+    if names - known.keys():
+        Metric.objects.bulk_create([Metric(name=name) for name in sorted(names - known.keys())], ignore_conflicts=True)
+        known = dict(Metric.objects.filter(name__in=names).values_list("name", "pk"))
+    return known

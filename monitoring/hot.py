@@ -1,0 +1,273 @@
+"""The hot layer: the newest values of every server, and a few headline numbers of the last minutes, in Redis.
+
+Everything here can vanish at any moment: what is missing is read from the warm rows and put back. Layout:
+
+- `hot:newest`, a hash server id → cuts. A cut is what one sender last said about one block:
+  at (float64 ms), block (int32), present (int64), count (uint16), all big-endian, then `count` little-endian float64.
+  Sources of one server with different slots are different cuts, so that none hides another. "" = nothing is known.
+- `hot:slot:<n>`, a hash server id → the HEADLINE metrics as float32, for the 5 s slot n of the epoch.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import structlog
+from django.db import connection
+from django.utils import timezone
+
+from monitoring.history.encode import Matrix, Rows, slots_of
+from monitoring.history.frame import SeriesName
+from monitoring.history.series import Place, names_by_place
+from portal.toolkit.live.touch import touch
+from portal.toolkit.redis import AWAY, breaker, client
+
+log = structlog.get_logger(__name__)
+
+SLOT_MS = 5_000
+SLOTS_KEPT = 60
+HEADLINE = ("cpu", "memory", "disk", "net_rx", "net_tx")
+NEWEST = "hot:newest"
+NEWEST_EXPIRY_S = 86_400
+SLOT_EXPIRY_S = SLOT_MS // 1000 * (SLOTS_KEPT + 12)
+REBUILD_FROM = timedelta(minutes=15)
+CUTS_KEPT = 16
+
+_CUT = struct.Struct(">diqH")
+
+# Puts each cut into its server's field: a late frame never overwrites a newer one, another sender's cut stays.
+_MERGE = """
+local head, most = 22, tonumber(ARGV[1])
+for i = 3, #ARGV, 2 do
+  local field, cut = ARGV[i], ARGV[i + 1]
+  local old = redis.call('HGET', KEYS[1], field)
+  if not old or old == '' then
+    redis.call('HSET', KEYS[1], field, cut)
+  else
+    local at, who = struct.unpack('>d', cut), string.sub(cut, 9, 20)
+    local others, place, newer = {}, 1, true
+    while newer and place <= #old do
+      local stop = place + head + struct.unpack('>H', old, place + 20) * 8 - 1
+      if string.sub(old, place + 8, place + 19) ~= who then
+        others[#others + 1] = string.sub(old, place, stop)
+      elseif struct.unpack('>d', old, place) > at then
+        newer = false
+      end
+      place = stop + 1
+    end
+    if newer then
+      if #others >= most then
+        table.sort(others, function(a, b) return struct.unpack('>d', a) > struct.unpack('>d', b) end)
+        others[#others] = nil
+      end
+      redis.call('HSET', KEYS[1], field, cut .. table.concat(others))
+    end
+  end
+end
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+"""
+
+Newest = dict[SeriesName, tuple[int, float]]
+"""Per series the instant (epoch ms) and the value."""
+
+
+# --- Writing ----------------------------------------------------------------------------------------------------------
+
+
+def write(groups: Sequence[Matrix], rows: Sequence[Rows], now: datetime) -> None:
+    """Put what was just committed into Redis and touch the live pages: one round trip. Never raises for Redis."""
+    now_ms = int(now.timestamp() * 1000)
+    try:
+        with breaker:
+            pipeline = client().pipeline(transaction=False)
+            _queue_newest(pipeline, _cuts(rows))
+            for slot, values in _headlines(groups, now_ms).items():
+                pipeline.hset(f"hot:slot:{slot}", mapping=values)
+                pipeline.expire(f"hot:slot:{slot}", SLOT_EXPIRY_S)
+            ids = np.unique(np.concatenate([row.server_ids for row in rows])).tolist()
+            touch({"server": ids, "vitals": ids, "samples": ids, "fleet": None}, pipeline)
+            pipeline.execute()
+    except AWAY as error:
+        log.warning("hot_write_failed", error=str(error))
+
+
+def _queue_newest(pipeline: Any, cuts: Iterable[tuple[int, bytes]]) -> None:
+    arguments = [part for cut in cuts for part in cut]
+    if arguments:
+        pipeline.eval(_MERGE, 1, NEWEST, CUTS_KEPT, NEWEST_EXPIRY_S, *arguments)
+
+
+def _cuts(all_rows: Iterable[Rows]) -> Iterator[tuple[int, bytes]]:
+    """The newest cut of each server in each set of rows."""
+    for rows in all_rows:
+        order = np.lexsort((rows.at_ms, rows.server_ids))
+        last = order[np.append(np.diff(rows.server_ids[order]) != 0, True)]
+        body = np.ascontiguousarray(rows.values[last], "<f8")
+        for server_id, at_ms, values in zip(
+            rows.server_ids[last].tolist(), rows.at_ms[last].tolist(), body, strict=True
+        ):
+            yield server_id, _CUT.pack(at_ms, rows.block, rows.present, len(values)) + values.tobytes()
+
+
+def _headlines(groups: Iterable[Matrix], now_ms: int) -> dict[int, dict[int, bytes]]:
+    """slot → server id → the HEADLINE metrics, of frames young enough for a sparkline."""
+    slots: dict[int, dict[int, bytes]] = defaultdict(dict)
+    oldest = now_ms // SLOT_MS - SLOTS_KEPT
+    for group in groups:
+        columns = [
+            (place, group.layout.index(SeriesName(name)))
+            for place, name in enumerate(HEADLINE)
+            if SeriesName(name) in group.layout
+        ]
+        if not columns:
+            continue
+        values = np.full((len(group.values), len(HEADLINE)), np.nan, "<f4")
+        for place, column in columns:
+            values[:, place] = group.values[:, column]
+        for server_id, slot, row in zip(
+            group.server_ids.tolist(), (group.at_ms // SLOT_MS).tolist(), values, strict=True
+        ):
+            if slot >= oldest:
+                slots[slot][server_id] = row.tobytes()
+    return slots
+
+
+# --- Reading ----------------------------------------------------------------------------------------------------------
+
+
+def newest(server_ids: Sequence[int]) -> dict[int, Newest]:
+    """The newest value of every series of the servers; {} for one of which nothing is known (or nothing for 15 min).
+
+    One Redis round trip, and none to PostgreSQL while Redis has the answer.
+    """
+    blobs = _blobs(server_ids)
+    cuts = {server_id: list(_parse(blob)) for server_id, blob in blobs.items()}
+    # Slots are given out in order, so the highest one met says how many series there must be.
+    needed = {
+        i: max((block * 64 + (present % 2**64).bit_length() for _, block, present, _ in cuts[i]), default=0)
+        for i in cuts
+    }
+    names = names_by_place([i for i in cuts if cuts[i]], needed)
+    return {server_id: _resolve(cuts[server_id], names.get(server_id, {})) for server_id in server_ids}
+
+
+def newest_at(server_ids: Sequence[int]) -> dict[int, int]:
+    """The instant (epoch ms) of each server's newest sample; servers of which nothing is known are left out."""
+    return {
+        server_id: max(cut[0] for cut in cuts)
+        for server_id, blob in _blobs(server_ids).items()
+        if (cuts := list(_parse(blob)))
+    }
+
+
+def recent(server_ids: Sequence[int], metric: str, slots: int = SLOTS_KEPT) -> dict[int, list[float | None]]:
+    """One HEADLINE metric in the newest `slots` 5 s slots, oldest first, None where there is none. One round trip.
+
+    For sparklines: when Redis is away every value is None.
+    """
+    place = HEADLINE.index(metric)
+    nothing: dict[int, list[float | None]] = {server_id: [None] * slots for server_id in server_ids}
+    if not server_ids:
+        return nothing
+    last = int(timezone.now().timestamp() * 1000) // SLOT_MS
+    try:
+        with breaker:
+            pipeline = client().pipeline(transaction=False)
+            for slot in range(last - slots + 1, last + 1):
+                pipeline.hmget(f"hot:slot:{slot}", server_ids)
+            columns = pipeline.execute()
+    except AWAY:
+        return nothing
+    gap = struct.pack("<f", np.nan) * len(HEADLINE)
+    packed = b"".join(value or gap for column in columns for value in column)
+    matrix = np.frombuffer(packed, "<f4").reshape(slots, len(server_ids), len(HEADLINE))[:, :, place].T
+    return {
+        server_id: [None if math.isnan(value) else value for value in row]
+        for server_id, row in zip(server_ids, np.round(matrix.astype(np.float64), 3).tolist(), strict=True)
+    }
+
+
+def _blobs(server_ids: Sequence[int]) -> dict[int, bytes]:
+    """The cuts of each server, from Redis; what Redis does not know comes from the warm rows and is put back."""
+    if not server_ids:
+        return {}
+    found: list[bytes | None] = [None] * len(server_ids)
+    redis_answers = True
+    try:
+        with breaker:
+            found = client().hmget(NEWEST, list(server_ids))  # type: ignore[assignment]
+    except AWAY:
+        redis_answers = False
+    blobs = {server_id: blob for server_id, blob in zip(server_ids, found, strict=True) if blob is not None}
+    missing = [server_id for server_id in server_ids if server_id not in blobs]
+    if missing:
+        warm = _warm_cuts(missing)
+        blobs |= {server_id: b"".join(warm[server_id]) for server_id in missing}
+        if redis_answers:
+            _put_back(warm)
+    return blobs
+
+
+def _put_back(warm: dict[int, list[bytes]]) -> None:
+    try:
+        with breaker:
+            pipeline = client().pipeline(transaction=False)
+            for server_id in (server_id for server_id, cuts in warm.items() if not cuts):
+                pipeline.hsetnx(NEWEST, str(server_id), b"")
+            _queue_newest(pipeline, ((server_id, cut) for server_id, cuts in warm.items() for cut in cuts))
+            pipeline.execute()
+    except AWAY as error:
+        log.warning("hot_rebuild_failed", error=str(error))
+
+
+def _warm_cuts(server_ids: Sequence[int]) -> dict[int, list[bytes]]:
+    """The newest few rows of every block of the servers, as cuts; one query, one index probe per block."""
+    cuts: dict[int, dict[tuple[int, int], bytes]] = {server_id: {} for server_id in server_ids}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT known.server_id, known.block, (extract(epoch FROM at) * 1000)::bigint, present, vals
+            FROM (SELECT DISTINCT server_id, block FROM monitoring_series WHERE server_id = ANY(%s)) known
+            CROSS JOIN LATERAL (
+                SELECT at, present, vals FROM monitoring_frame
+                WHERE server_id = known.server_id AND block = known.block AND at > %s
+                ORDER BY at DESC LIMIT 4
+            ) frame
+            """,
+            [list(server_ids), timezone.now() - REBUILD_FROM],
+        )
+        for server_id, block, at_ms, present, vals in cursor.fetchall():
+            cut = _CUT.pack(at_ms, block, present, len(vals) // 8) + bytes(vals)
+            cuts[server_id].setdefault((block, present), cut)
+    return {server_id: list(found.values()) for server_id, found in cuts.items()}
+
+
+def _parse(blob: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """(at ms, block, present, packed values) of each cut."""
+    place = 0
+    while place < len(blob):
+        at_ms, block, present, count = _CUT.unpack_from(blob, place)
+        start = place + _CUT.size
+        place = start + 8 * count
+        yield int(at_ms), block, present, blob[start:place]
+
+
+@lru_cache(maxsize=4096)
+def _places(block: int, present: int) -> tuple[Place, ...]:
+    return tuple(Place(block, slot) for slot in slots_of(present))
+
+
+def _resolve(cuts: Iterable[tuple[int, int, int, bytes]], names: dict[Place, SeriesName]) -> Newest:
+    values: Newest = {}
+    for at_ms, block, present, packed in sorted(cuts):
+        for place, (value,) in zip(_places(block, present), struct.iter_unpack("<d", packed), strict=True):
+            if place in names:
+                values[names[place]] = (at_ms, value)
+    return values

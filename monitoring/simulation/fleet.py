@@ -1,0 +1,127 @@
+"""The simulated fleet: made once, generated every 5 s for all servers at once, marked as simulated everywhere."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import structlog
+from django.db import connection, transaction
+
+from monitoring.catalogue import BY_NAME
+from monitoring.history.frame import Frame, SeriesName
+from monitoring.history.record import record
+from monitoring.models import Server, ServerGroup, ServerTemplate, Simulation
+from monitoring.simulation.signal import Floats, values
+from monitoring.simulation.templates import TEMPLATES, ensure_templates
+
+log = structlog.get_logger(__name__)
+
+PERIOD_MS = 5_000
+CATCH_UP = timedelta(minutes=15)
+"""After an outage the fleet's past is filled this far back; before that there is a gap."""
+FRAMES_PER_RECORD = 10_000
+_LOCK = 0x6F6D_0002
+
+
+def ensure_fleet(size: int, group: ServerGroup) -> None:
+    """Make the simulated fleet have `size` servers: the same ones each time, the last ones leave first."""
+    Simulation.objects.get_or_create(pk=1)
+    templates = ensure_templates()
+    names = dict(_names(size))
+    with transaction.atomic():
+        Server.objects.filter(template__isnull=False).exclude(name__in=names).delete()
+        known = set(Server.objects.filter(name__in=names).values_list("name", flat=True))
+        Server.objects.bulk_create(
+            Server(name=name, kind=templates[template].kind, template=templates[template], group=group)
+            for name, template in names.items()
+            if name not in known
+        )
+
+
+def _names(size: int) -> Iterator[tuple[str, str]]:
+    """(server name, template name) of a fleet: every 30 servers have each template's share."""
+    order = [template.name for template in TEMPLATES for _ in range(template.share)]
+    # Spread, so that a fleet of three is not three web servers.
+    order = [order[i * 11 % len(order)] for i in range(len(order))]
+    made: dict[str, int] = defaultdict(int)
+    for number in range(size):
+        template = order[number % len(order)]
+        made[template] += 1
+        yield f"sim-{template}-{made[template]:02d}", template
+
+
+def simulate_due(now: datetime) -> int:
+    """Generate every 5 s instant that is due. Returns how many instants were recorded.
+
+    May run at any time, any number of times: what was generated is kept in the database, a second generator beside
+    this one leaves at once, and generating an instant again changes nothing.
+    """
+    with _alone() as alone:
+        if not alone:
+            return 0
+        simulation, _ = Simulation.objects.get_or_create(pk=1)
+        if simulation.paused:
+            return 0
+        instants = _due_instants(simulation.generated_until, now)
+        for at_ms in instants:
+            frames = fleet_frames(at_ms)
+            for start in range(0, len(frames), FRAMES_PER_RECORD):
+                record(frames[start : start + FRAMES_PER_RECORD], origin="simulation")
+            simulation.generated_until = datetime.fromtimestamp(at_ms / 1000, UTC)
+            simulation.save_without_historical_record(update_fields=["generated_until"])
+        return len(instants)
+
+
+@contextmanager
+def _alone() -> Iterator[bool]:
+    """True for one generator at a time. The lock goes with the connection, so a killed worker cannot keep it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK])
+        row = cursor.fetchone()
+        if not row or not row[0]:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
+
+
+def _due_instants(generated_until: datetime | None, now: datetime) -> range:
+    last = int(now.timestamp() * 1000) // PERIOD_MS * PERIOD_MS
+    earliest = last - int(CATCH_UP.total_seconds() * 1000)
+    first = last if generated_until is None else int(generated_until.timestamp() * 1000) + PERIOD_MS
+    return range(max(first, earliest), last + 1, PERIOD_MS)
+
+
+def fleet_frames(at_ms: int) -> list[Frame]:
+    """The frames of all simulated servers that are not paused, at one instant; two queries."""
+    by_template: dict[int, list[int]] = defaultdict(list)
+    rows = Server.objects.filter(template__isnull=False, paused=False).order_by("pk").values_list("template_id", "pk")
+    for template_id, server_id in rows:
+        by_template[template_id].append(server_id)
+    frames: list[Frame] = []
+    for template in ServerTemplate.objects.filter(pk__in=by_template):
+        frames.extend(_template_frames(template, by_template[template.pk], at_ms))
+    return frames
+
+
+def _template_frames(template: ServerTemplate, server_ids: list[int], at_ms: int) -> Iterable[Frame]:
+    metrics = list(template.profile)
+    layout = tuple(SeriesName(metric) for metric in metrics)
+    profile = np.array([[template.profile[m][part] for part in ("base", "daily", "weekly", "noise")] for m in metrics])
+    matrix = _in_range(values(profile, np.array(server_ids, dtype=np.uint64), at_ms / 1000), metrics)
+    return (Frame(server_id, at_ms, layout, row) for server_id, row in zip(server_ids, matrix, strict=True))
+
+
+def _in_range(matrix: Floats, metrics: list[str]) -> Floats:
+    """Within each metric's range, rounded to its resolution."""
+    known = [BY_NAME[metric] for metric in metrics]
+    low = np.array([-np.inf if metric.minimum is None else metric.minimum for metric in known])
+    high = np.array([np.inf if metric.maximum is None else metric.maximum for metric in known])
+    digits = np.array([metric.resolution for metric in known])
+    return np.round(np.clip(matrix, low, high) / digits) * digits

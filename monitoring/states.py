@@ -1,0 +1,155 @@
+"""The state of servers: the only writer of `Server.state…`, and the sweep that tells fresh from silent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from django.db import connection, transaction
+from django.db.models import Max, Min, Q
+from django.utils import timezone
+from django.utils.translation import gettext_noop as _
+
+from monitoring import hot
+from monitoring.models import Server, ServerState, Simulation
+from portal.toolkit.live.touch import touch
+
+SIMULATION_INTERVAL_S = 5
+SILENT_AFTER_INTERVALS = 3
+SILENT_AFTER_AT_LEAST_S = 20
+DEFAULT_INTERVAL_S = 60
+
+# Reasons are kept in English and translated where they are shown.
+NEVER_SEEN = _("No data has arrived yet.")
+SILENT = _("No data arrives any more.")
+PAUSED = _("Paused by an admin.")
+WAITING = _("Waiting for data.")
+
+NOT_FRESH = (ServerState.UNKNOWN, ServerState.OFFLINE, ServerState.PAUSED)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A server's new state; `reason` is an English sentence that translations know; `seen_at` when known."""
+
+    state: ServerState
+    reason: str = ""
+    seen_at: datetime | None = None
+
+
+def set_states(changes: Mapping[int, Change], at: datetime) -> list[int]:
+    """Write the states that differ from what is stored, and tell the pages after the commit.
+
+    Returns the ids of the servers that changed. One query; may run inside the caller's transaction.
+    """
+    if not changes:
+        return []
+    ids = sorted(changes)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE monitoring_server server SET state = new.state, state_reason = new.reason, state_since = %s,
+                seen_at = coalesce(new.seen_at, server.seen_at)
+            FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::timestamptz[]) AS new(id, state, reason, seen_at)
+            WHERE server.id = new.id AND (server.state, server.state_reason) IS DISTINCT FROM (new.state, new.reason)
+            RETURNING server.id
+            """,
+            [
+                at,
+                ids,
+                [changes[i].state.value for i in ids],
+                [changes[i].reason for i in ids],
+                [changes[i].seen_at for i in ids],
+            ],
+        )
+        changed = [row[0] for row in cursor.fetchall()]
+    if changed:
+        transaction.on_commit(lambda: touch({"server": changed, "vitals": changed, "fleet": None}))
+    return changed
+
+
+def sweep(now: datetime | None = None) -> list[int]:
+    """Tell fresh servers from silent, paused and never-seen ones. Returns the ids of those that changed.
+
+    Warning and critical are not its business: a fresh server keeps them. May run at any time, any number of times.
+    """
+    now = now or timezone.now()
+    servers = _watched()
+    seen_ms = hot.newest_at([server.pk for server in servers])
+    changes = {}
+    for server in servers:
+        seen_at = server.seen_at
+        if server.pk in seen_ms:
+            seen_at = datetime.fromtimestamp(seen_ms[server.pk] / 1000, UTC)
+        change = Change(ServerState.PAUSED, PAUSED, seen_at) if server.paused else _freshness(server, seen_at, now)
+        if (change.state, change.reason) != (server.state, server.reason):
+            changes[server.pk] = change
+    return set_states(changes, now)
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """What the sweep knows of a server. `tried_at`: when somebody last tried to get data of it, None = nobody does."""
+
+    pk: int
+    state: ServerState
+    since: datetime
+    reason: str
+    seen_at: datetime | None
+    paused: bool
+    interval_s: int
+    tried_at: datetime | None
+
+
+def _watched() -> list[_Watched]:
+    simulation = Simulation.objects.first() or Simulation()
+    rows = Server.objects.annotate(
+        interval_s=Min("sources__interval_s", filter=Q(sources__paused=False)),
+        failed_at=Max("sources__error_at"),
+        read_at=Max("sources__ok_at"),
+    ).values_list(
+        "pk",
+        "state",
+        "state_since",
+        "state_reason",
+        "seen_at",
+        "paused",
+        "simulated",
+        "interval_s",
+        "failed_at",
+        "read_at",
+    )
+    watched = []
+    for pk, state, since, reason, seen_at, paused, simulated, interval_s, failed_at, read_at in rows:
+        tried_at = max((at for at in (failed_at, read_at) if at), default=None)
+        if simulated:
+            paused, interval_s, tried_at = (
+                paused or simulation.paused,
+                SIMULATION_INTERVAL_S,
+                simulation.generated_until,
+            )
+        watched.append(
+            _Watched(pk, ServerState(state), since, reason, seen_at, paused, interval_s or DEFAULT_INTERVAL_S, tried_at)
+        )
+    return watched
+
+
+def _freshness(server: _Watched, seen_at: datetime | None, now: datetime) -> Change:
+    if seen_at is None:
+        return Change(ServerState.UNKNOWN, NEVER_SEEN)
+    limit = timedelta(seconds=max(SILENT_AFTER_AT_LEAST_S, SILENT_AFTER_INTERVALS * server.interval_s))
+    if now - seen_at <= limit:
+        return Change(ServerState.HEALTHY, "", seen_at) if server.state in NOT_FRESH else _as_it_is(server)
+    # After a pause, and after the portal itself was away, silence says nothing until somebody has asked again.
+    if server.state == ServerState.PAUSED:
+        return Change(ServerState.UNKNOWN, WAITING, seen_at)
+    if server.tried_at is not None and server.tried_at <= seen_at:
+        return _as_it_is(server)
+    if server.state == ServerState.UNKNOWN and now - server.since <= limit:
+        return _as_it_is(server)
+    return Change(ServerState.OFFLINE, SILENT, seen_at)
+
+
+def _as_it_is(server: _Watched) -> Change:
+    return Change(server.state, server.reason)

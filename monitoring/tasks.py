@@ -1,0 +1,31 @@
+"""What Celery beat wakes. A tick is only a hint: each task finds out from the database what is due."""
+
+from __future__ import annotations
+
+from celery import shared_task
+from django.utils import timezone
+
+from monitoring import states
+from monitoring.collectors import run
+from monitoring.history.retention import apply_retention
+from monitoring.simulation.fleet import simulate_due
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def simulate_task() -> None:
+    simulate_due(timezone.now())
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def collect_task() -> None:
+    run.collect_due(timezone.now())
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def freshness_task() -> None:
+    states.sweep()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def retention_task() -> None:
+    apply_retention(timezone.now())

@@ -1,0 +1,29 @@
+"""The portal's connections to Redis. Redis is speed, never a promise: every caller can do without it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import redis
+import redis.asyncio
+from django.conf import settings
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from portal.toolkit.breaker import Breaker
+
+AWAY = (redis.RedisError, OSError)
+"""What a call raises when Redis is away, read-only, out of memory or broken."""
+
+breaker = Breaker("redis", failures=5, rest_s=2.0)
+
+
+@lru_cache(maxsize=1)
+def client() -> redis.Redis:
+    """The process's pooled client; replies are bytes. One retry, at once: a dropped connection is not an outage."""
+    return redis.Redis.from_url(settings.REDIS_URL, retry=Retry(NoBackoff(), 1), **settings.REDIS_OPTIONS)
+
+
+def async_client() -> redis.asyncio.Redis:
+    """A new client for the running event loop; whoever asked closes it."""
+    return redis.asyncio.Redis.from_url(settings.REDIS_URL, **settings.REDIS_OPTIONS)
