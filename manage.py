@@ -9,9 +9,9 @@ OLDEST_PYTHON = (3, 11)
 
 def main() -> None:
     # Before any other import: an older Python would die on newer syntax with a traceback.
-    if sys.version_info < OLDEST_PYTHON:  # noqa: UP036
+    if sys.version_info < OLDEST_PYTHON:
         found = "%d.%d" % sys.version_info[:2]  # noqa: UP031
-        sys.exit("OpenManager needs Python 3.11 or newer, and this is " + found + ": run manage.py with a newer python3.")
+        sys.exit("OpenManager needs Python 3.11 or newer and this is " + found + ": use a newer python3.")
     from portal import bootstrap
 
     bootstrap.enter(sys.argv)

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from portal.embedded.problem import Problem, of_disk
+from portal.embedded.errors import StartError, of_disk
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -42,7 +42,7 @@ NETWORK_SIGNS = (
 
 
 def enter(argv: Sequence[str]) -> None:
-    """Return when this interpreter may run `argv`; else run it with .venv's Python, which is built first where needed."""
+    """Return when this interpreter may run `argv`; else run it with .venv's Python, building that first."""
     command = argv[1] if len(argv) > 1 else "help"
     locks = locks_of(command)
     ours = Path(sys.prefix) == VENV
@@ -87,7 +87,7 @@ def read_stamp() -> dict[str, str]:
 
 
 def build(locks: Sequence[str]) -> None:
-    """Bring .venv and node_modules up to `locks`; a second process waits for the first. Raises Problem."""
+    """Bring .venv and node_modules up to `locks`; a second process waits for the first. Raises StartError."""
     with _alone():
         stamp = read_stamp()
         stale = [lock for lock in locks if stamp.get(lock) != _hash(lock)]
@@ -108,10 +108,10 @@ def build(locks: Sequence[str]) -> None:
 def _build_or_exit(locks: Sequence[str]) -> None:
     try:
         if shutil.disk_usage(ROOT).free < NEEDED_BYTES and not PYTHON.exists():
-            raise Problem(f"The disk of {ROOT} has less than {NEEDED_BYTES // 1_000_000} MB free: free some space.")
+            raise StartError(f"The disk of {ROOT} has less than {NEEDED_BYTES // 1_000_000} MB free: free some space.")
         build(locks)
-    except Problem as problem:
-        sys.exit(str(problem))
+    except StartError as error:
+        sys.exit(str(error))
     except OSError as error:
         sys.exit(str(of_disk(error, str(error.filename or ROOT))))
     except KeyboardInterrupt:
@@ -120,7 +120,7 @@ def _build_or_exit(locks: Sequence[str]) -> None:
 
 def _run_inside(argv: Sequence[str]) -> NoReturn:
     sys.stdout.flush()
-    os.execv(PYTHON, [str(PYTHON), *argv])
+    os.execv(PYTHON, [str(PYTHON), *argv])  # noqa: S606 (no shell is meant)
 
 
 def _run_steps(steps: Sequence[tuple[str, Callable[[], None]]]) -> None:
@@ -164,7 +164,7 @@ def _venv_works() -> bool:
 
 def _make_venv() -> None:
     if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
-        raise Problem(
+        raise StartError(
             "This Python cannot make environments: install its venv module "
             "(Debian and Ubuntu: apt-get install python3-venv) and run the same command again."
         )
@@ -208,10 +208,8 @@ def _find_uv() -> str | None:
 
 # --- Browser libraries ----------------------------------------------------------------------------------------------
 def _fetch_libraries() -> None:
-    if npm := shutil.which("npm"):
-        failure = _logged([npm, "ci", "--ignore-scripts"])
-    else:
-        failure = _fetch_with_borrowed_npm()
+    npm = shutil.which("npm")
+    failure = _logged([npm, "ci", "--ignore-scripts"]) if npm else _fetch_with_borrowed_npm()
     if failure is not None:
         raise _explain(failure, "Fetching the browser libraries failed")
 
@@ -256,15 +254,17 @@ def _is_network(output: str) -> bool:
     return any(sign in output for sign in NETWORK_SIGNS)
 
 
-def _explain(output: str, what: str) -> Problem:
+def _explain(output: str, what: str) -> StartError:
     if "No space left on device" in output or "ENOSPC" in output:
-        return Problem(f"{what}: the disk of {ROOT} is full. Free some space and run the same command again.")
+        return StartError(f"{what}: the disk of {ROOT} is full. Free some space and run the same command again.")
     if _is_network(output):
-        return Problem(
+        return StartError(
             f"{what}: the package index cannot be reached. Check the network (or the proxy and index that pip and npm "
             f"are set to) and run the same command again; details are in {LOG}."
         )
     if "DO NOT MATCH THE HASHES" in output or "Hash mismatch" in output:
-        return Problem(f"{what}: a download is not what the lock file says, so it was refused; details are in {LOG}.")
+        return StartError(
+            f"{what}: a download is not what the lock file says, so it was refused; details are in {LOG}."
+        )
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    return Problem(f"{what}: {lines[-1] if lines else 'it said nothing'} (details are in {LOG})")
+    return StartError(f"{what}: {lines[-1] if lines else 'it said nothing'} (details are in {LOG})")

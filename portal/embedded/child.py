@@ -4,9 +4,9 @@
 
 It runs before each start and restart, so it uses the standard library only (20 ms) and leaves nothing behind in memory.
 - `--note`: keeps "pid start-ticks wall-clock quick-ends" there, by which a later `up` finds what an earlier one left.
-- `--signal`: the kernel sends it when the parent dies, even by SIGKILL, so that nothing outlives its supervisor (Linux).
+- `--signal`: the kernel sends it when the parent dies, even by SIGKILL: nothing outlives its supervisor (Linux).
 - `--user`: the account to become; only root can.
-- `--postgres`: waits until no server process of an earlier life uses that data folder, then removes its stale pid file.
+- `--postgres`: waits until no server of an earlier life uses that data folder, then removes its stale pid file.
 """
 
 import argparse
@@ -101,7 +101,7 @@ def main() -> None:
     if options.user:
         _become(options.user)
     _die_with_parent(options.signal, parent)
-    os.execvp(options.command[0], options.command)
+    os.execvp(options.command[0], options.command)  # noqa: S606 (no shell is meant)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,14 @@ import stat
 import tempfile
 from pathlib import Path
 
-from portal.embedded.problem import Problem, of_disk
+from portal.embedded.errors import StartError, of_disk
 
 LONGEST_SOCKET_FOLDER = 85  # a unix socket's path may have 107 bytes; the rest is the file's name
 LEAST_FREE_BYTES = 300_000_000
 
 
 def open_data(data: Path) -> Path:
-    """The data folder with its rooms, made where missing and closed to other people. Raises Problem."""
+    """The data folder with its rooms, made where missing and closed to other people. Raises StartError."""
     try:
         data.mkdir(parents=True, exist_ok=True)
         if data.stat().st_uid == os.geteuid():
@@ -27,12 +27,12 @@ def open_data(data: Path) -> Path:
     except OSError as error:
         raise of_disk(error, f"The data folder {data}") from error
     if shutil.disk_usage(data).free < LEAST_FREE_BYTES:
-        raise Problem(f"The disk of {data} has less than {LEAST_FREE_BYTES // 1_000_000} MB free: free some space.")
+        raise StartError(f"The disk of {data} has less than {LEAST_FREE_BYTES // 1_000_000} MB free: free some space.")
     return data.resolve()
 
 
 def socket_folder(folder: Path) -> Path:
-    """`folder`, or where its path is too long for a unix socket a short one of ours in the system's temporary folder."""
+    """`folder`, or a short one of ours in the temporary folder where its path is too long for a unix socket."""
     if len(os.fsencode(folder)) <= LONGEST_SOCKET_FOLDER:
         return folder
     name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:10]
@@ -41,7 +41,7 @@ def socket_folder(folder: Path) -> Path:
     found = short.lstat()
     # Anybody can make a folder of this name first: one that is not ours alone would let them listen in.
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) != 0o700:
-        raise Problem(f"{short} belongs to somebody else: remove it, or choose a data folder with a shorter path.")
+        raise StartError(f"{short} belongs to somebody else: remove it, or choose a data folder with a shorter path.")
     return short
 
 

@@ -1,6 +1,6 @@
 """A mail server for one machine: takes every mail over SMTP and keeps it as a file (Maildir). It delivers nothing.
 
-    python -m portal.embedded.mail PORT FOLDER
+python -m portal.embedded.mail PORT FOLDER
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
@@ -71,8 +72,9 @@ def url_of(port: int) -> str:
     return f"smtp://{HOST}:{port}"
 
 
-def wait_until_ready(port: int, timeout_s: float) -> bool:
-    """Whether the server on `port` answered within `timeout_s`."""
+def wait_until_ready(url: str, timeout_s: float) -> bool:
+    """Whether the server at `url` answered within `timeout_s`."""
+    port = urlsplit(url).port or 25
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError, smtplib.SMTPException), smtplib.SMTP(HOST, port, timeout=2) as client:

@@ -20,7 +20,7 @@ from urllib.parse import quote, urlencode
 import psycopg
 from psycopg import sql
 
-from portal.embedded.problem import Problem, of_disk
+from portal.embedded.errors import StartError, of_disk
 
 NAME = "openmanager"  # of the database, its owner and, under root, the system account
 SYSTEM_FOLDER = Path("/var/lib/openmanager")
@@ -65,9 +65,10 @@ class Cluster:
     def data(self) -> Path:
         return self.home / "data"
 
-    def url(self, database: str = NAME) -> str:
+    @property
+    def url(self) -> str:
         where = urlencode({"host": str(self.sockets)})
-        return f"postgresql://{NAME}:{quote(self.password, safe='')}@/{database}?{where}"
+        return f"postgresql://{NAME}:{quote(self.password, safe='')}@/{NAME}?{where}"
 
     def command(self) -> list[str]:
         """The server in the foreground."""
@@ -75,7 +76,7 @@ class Cluster:
 
 
 def prepare(home: Path, sockets: Path, password: str, *, throw_away: bool = False) -> Cluster:
-    """A cluster in `home` that is ready to be started; made when there is none. Raises Problem.
+    """A cluster in `home` that is ready to be started; made when there is none. Raises StartError.
 
     Under root, `home` and `sockets` must be reachable for the account that `account()` names.
     """
@@ -92,22 +93,23 @@ def prepare(home: Path, sockets: Path, password: str, *, throw_away: bool = Fals
 
 
 def wait_until_ready(url: str, timeout_s: float) -> bool:
-    """Whether the server at `url` took a connection within `timeout_s`."""
+    """Whether the server at `url` took a connection (to its maintenance database) within `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         with contextlib.suppress(psycopg.OperationalError):
-            psycopg.connect(url, connect_timeout=2).close()
+            psycopg.connect(url, dbname="postgres", connect_timeout=2).close()
             return True
         time.sleep(0.05)
     return False
 
 
-def create_database(cluster: Cluster) -> None:
-    """The portal's own database in a running `cluster`; may run again."""
-    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
-        found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [NAME]).fetchone()
+def create_database(url: str) -> None:
+    """The database that `url` names, made on its running server when it is missing; may run again."""
+    name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
+    with psycopg.connect(url, dbname="postgres", autocommit=True) as connection:
+        found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone()
         if not found:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(NAME)))
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(str(name))))
 
 
 def home_for(data: Path) -> Path:
@@ -140,7 +142,7 @@ def account() -> str | None:
         subprocess.run([*command, "--shell", "/usr/sbin/nologin"], check=True, capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError) as error:
         said = getattr(error, "stderr", "") or str(error)
-        raise Problem(
+        raise StartError(
             f"PostgreSQL does not run as root, and the system account {NAME!r} for it could not be made "
             f"({said.strip()}): make it, run as an ordinary user, or give DATABASE_URL."
         ) from error
@@ -153,7 +155,7 @@ def packaged_binaries() -> Path:
     folders = spec.submodule_search_locations if spec else None
     found = [path for folder in folders or [] for path in Path(folder).glob("pginstall*/bin/postgres")]
     if not found:
-        raise Problem("There is no PostgreSQL for this platform in the packages: give DATABASE_URL.")
+        raise StartError("There is no PostgreSQL for this platform in the packages: give DATABASE_URL.")
     return max(found, key=lambda path: int(path.parent.parent.name.removeprefix("pginstall") or 0)).parent
 
 
@@ -169,12 +171,12 @@ def reachable_binaries(user: str | None) -> Path:
     if not binaries.exists():
         _copy_binaries(install, copy)
     if not _runs(binaries, user):
-        raise Problem(f"The account {user!r} cannot run {binaries}/postgres: make {SYSTEM_FOLDER} readable for it.")
+        raise StartError(f"The account {user!r} cannot run {binaries}/postgres: make {SYSTEM_FOLDER} readable for it.")
     return binaries
 
 
 def _copy_binaries(install: Path, copy: Path) -> None:
-    """The installation with the libraries of its wheel, laid out as there: the binaries look for them by relative path."""
+    """The installation and its wheel's libraries, laid out as there: binaries find them by relative path."""
     package = install.parent
     libraries = package.parent / f"{package.name}.libs"
     half = copy.with_name(f"{copy.name}.{os.getpid()}")
@@ -195,7 +197,9 @@ def _copy_binaries(install: Path, copy: Path) -> None:
 def _runs(binaries: Path, user: str) -> bool:
     try:
         command = [str(binaries / "postgres"), "--version"]
-        done = subprocess.run(command, user=user, group=user, extra_groups=[], cwd="/", capture_output=True, check=False)
+        done = subprocess.run(
+            command, user=user, group=user, extra_groups=[], cwd="/", capture_output=True, check=False
+        )
     except OSError:
         return False
     return done.returncode == 0
@@ -224,8 +228,8 @@ def _initdb(cluster: Cluster, *, throw_away: bool) -> None:
     secret.unlink()
     if done.returncode:
         if "No space left" in done.stderr:
-            raise Problem(f"The disk of {cluster.home} is full: free some space and run the same command again.")
-        raise Problem(f"PostgreSQL could not make its data folder {cluster.data}: {done.stderr.strip()}")
+            raise StartError(f"The disk of {cluster.home} is full: free some space and run the same command again.")
+        raise StartError(f"PostgreSQL could not make its data folder {cluster.data}: {done.stderr.strip()}")
     half.rename(cluster.data)
 
 
@@ -234,7 +238,7 @@ def _check_version(cluster: Cluster) -> None:
     said = subprocess.run([cluster.binaries / "postgres", "--version"], capture_output=True, text=True, check=True)
     brings = said.stdout.split()[-1].partition(".")[0]
     if has != brings:
-        raise Problem(
+        raise StartError(
             f"{cluster.data} was made by PostgreSQL {has} and this version brings {brings}: "
             'see "Upgrading PostgreSQL" in docs/operations.md.'
         )

@@ -16,18 +16,18 @@ from urllib.parse import quote
 
 import redis
 
-from portal.embedded.problem import Problem
+from portal.embedded.errors import StartError
 
 OLDEST = (6, 2)
 SOCKET = "redis.sock"
 
 
 def binary() -> str:
-    """The server to run, of at least `OLDEST`. Raises Problem when this machine and the packages have none."""
+    """The server to run, of at least `OLDEST`. Raises StartError when this machine and the packages have none."""
     for candidate in _candidates():
         if version_of(candidate) >= OLDEST:
             return candidate
-    raise Problem(
+    raise StartError(
         "There is no Redis here and the packages bring none for this platform: install Redis 6.2 or Valkey "
         "(Debian and Ubuntu: apt-get install redis-server), or give REDIS_URL."
     )

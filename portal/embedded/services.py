@@ -12,6 +12,7 @@ from portal.embedded import mail, postgres, redis
 
 CHILD = Path(__file__).with_name("child.py")
 ROOT = Path(__file__).resolve().parent.parent.parent
+VARIABLES = {"postgres": "DATABASE_URL", "redis": "REDIS_URL", "mail": "EMAIL_URL"}
 
 
 @dataclass(frozen=True)
@@ -19,11 +20,9 @@ class Service:
     """One program, run in the foreground by whoever starts it, and how the portal reaches it."""
 
     name: str
-    variable: str
     url: str
     command: list[str]
     stop: signal.Signals
-    is_ready: Callable[[float], bool]  # takes seconds to wait; also makes what can only be made in a running server
 
 
 @dataclass(frozen=True)
@@ -49,39 +48,42 @@ def as_child(name: str, run: Path, stop: signal.Signals, command: Sequence[str],
 def prepare(
     given: Mapping[str, str], place: Place, password: str, mail_port: int, *, throw_away: bool = False
 ) -> list[Service]:
-    """What `given` (an environment) names no URL for, ready to be started. Raises Problem."""
+    """What `given` (an environment) names no URL for, ready to be started. Raises StartError."""
     makers: dict[str, Callable[[], Service]] = {
-        "DATABASE_URL": lambda: _postgres(place, password, throw_away=throw_away),
-        "REDIS_URL": lambda: _redis(place),
-        "EMAIL_URL": lambda: _mail(place, mail_port),
+        "postgres": lambda: _postgres(place, password, throw_away=throw_away),
+        "redis": lambda: _redis(place),
+        "mail": lambda: _mail(place, mail_port),
     }
-    return [make() for variable, make in makers.items() if not given.get(variable, "").strip()]
+    return [make() for name, make in makers.items() if not given.get(VARIABLES[name], "").strip()]
+
+
+def is_ready(name: str, url: str, timeout_s: float) -> bool:
+    """Whether the private service `name` answered at `url` within `timeout_s`; the database is made then."""
+    if name == "mail":
+        return mail.wait_until_ready(url, timeout_s)
+    if name == "redis":
+        return redis.wait_until_ready(url, timeout_s)
+    if not postgres.wait_until_ready(url, timeout_s):
+        return False
+    postgres.create_database(url)
+    return True
 
 
 def _postgres(place: Place, password: str, *, throw_away: bool) -> Service:
     cluster = postgres.prepare(place.postgres, place.postgres_sockets, password, throw_away=throw_away)
-
-    def is_ready(timeout_s: float) -> bool:
-        up = postgres.wait_until_ready(cluster.url("postgres"), timeout_s)
-        if up:
-            postgres.create_database(cluster)
-        return up
-
     extra = ["--postgres", str(cluster.data), *(["--user", cluster.account] if cluster.account else [])]
     # SIGINT is PostgreSQL's "fast": SIGTERM would wait for every client to leave.
     command = as_child("postgres", place.run, signal.SIGINT, cluster.command(), *extra)
-    return Service("postgres", "DATABASE_URL", cluster.url(), command, signal.SIGINT, is_ready)
+    return Service("postgres", cluster.url, command, signal.SIGINT)
 
 
 def _redis(place: Place) -> Service:
-    url = redis.url_of(place.sockets)
     config = redis.write_config(place.run, place.sockets)
     command = as_child("redis", place.run, signal.SIGTERM, [redis.binary(), str(config)])
-    return Service("redis", "REDIS_URL", url, command, signal.SIGTERM, lambda s: redis.wait_until_ready(url, s))
+    return Service("redis", redis.url_of(place.sockets), command, signal.SIGTERM)
 
 
 def _mail(place: Place, port: int) -> Service:
     program = [sys.executable, "-m", "portal.embedded.mail", str(port), str(place.mail)]
     command = as_child("mail", place.run, signal.SIGTERM, program)
-    url = mail.url_of(port)
-    return Service("mail", "EMAIL_URL", url, command, signal.SIGTERM, lambda s: mail.wait_until_ready(port, s))
+    return Service("mail", mail.url_of(port), command, signal.SIGTERM)

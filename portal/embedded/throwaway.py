@@ -13,8 +13,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from portal.embedded import mail
-from portal.embedded.problem import Problem
-from portal.embedded.services import ROOT, Place, Service, prepare
+from portal.embedded.errors import StartError
+from portal.embedded.services import ROOT, VARIABLES, Place, Service, is_ready, prepare
 
 PREFIX = "openmanager-test-"
 START_TIMEOUT_S = 30.0
@@ -22,7 +22,7 @@ START_TIMEOUT_S = 30.0
 
 @contextmanager
 def services(given: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """Run what `given` has no URL for; yields the environment in which a portal uses all of it. Raises Problem.
+    """Run what `given` has no URL for; yields the environment in which a portal uses all of it. Raises StartError.
 
     Variables of the portal in `given` are left out: a test must not depend on whose terminal it runs in.
     """
@@ -36,11 +36,11 @@ def services(given: Mapping[str, str]) -> Iterator[dict[str, str]]:
         wanted = prepare(given, place, secrets.token_urlsafe(24), mail.free_port(), throw_away=True)
         for service in wanted:
             stack.enter_context(running(service, folder / f"{service.name}.log"))
-            env[service.variable] = service.url
+            env[VARIABLES[service.name]] = service.url
         for service in wanted:
-            if not service.is_ready(START_TIMEOUT_S):
+            if not is_ready(service.name, service.url, START_TIMEOUT_S):
                 said = (folder / f"{service.name}.log").read_text(errors="replace")[-2000:].strip()
-                raise Problem(f"The tests' own {service.name} did not start: {said or 'it said nothing'}")
+                raise StartError(f"The tests' own {service.name} did not start: {said or 'it said nothing'}")
         yield env
 
 

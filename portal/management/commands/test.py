@@ -12,7 +12,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from portal.embedded.problem import Problem
+from portal.embedded.errors import StartError
 from portal.embedded.services import ROOT
 from portal.embedded.throwaway import services
 
@@ -25,8 +25,8 @@ class Command(BaseCommand):
         """Everything behind `test` is pytest's, -h and -v too."""
         try:
             sys.exit(run_tests(argv[2:]))
-        except Problem as problem:
-            sys.exit(str(problem))
+        except StartError as error:
+            sys.exit(str(error))
 
     def handle(self, *args: Any, **options: Any) -> None:
         """`call_command("test", ...)`."""

@@ -1,0 +1,75 @@
+"""Where the portal listens, and under which names people reach it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+
+import psutil
+
+from portal.embedded.errors import StartError
+
+EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104 (compared with, not listened on)
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+def check_port(host: str, port: int) -> int:
+    """`port`, or a free one for 0. Raises StartError when nobody could listen there."""
+    if not 0 <= port <= 65535:
+        raise StartError(f"--port {port}: use a number from 1 to 65535, or 0 for a free one.")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen()
+            bound: int = listener.getsockname()[1]
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise StartError(f"Port {port} is taken{_by_whom(port)}: choose another with --port.") from None
+        if error.errno == errno.EACCES:
+            raise StartError(f"Port {port} needs root: choose one from 1024 on with --port.") from None
+        raise StartError(f"--host {host}: this machine cannot listen there ({error.strerror}).") from None
+    return bound
+
+
+def public_url(host: str, port: int) -> str:
+    """What people type, and what links in mail start with."""
+    if host in EVERYWHERE:
+        host = _own_addresses()[0] if _own_addresses() else "127.0.0.1"
+    return f"http://{_bracketed(host)}:{port}"
+
+
+def host_names(host: str) -> list[str]:
+    """The names under which requests are accepted: this machine's own only, and loopback alone unless it is opened."""
+    names = [*LOOPBACK]
+    if host in EVERYWHERE:
+        names += [socket.gethostname(), *(_bracketed(address) for address in _own_addresses())]
+    else:
+        names.append(_bracketed(host))
+    return list(dict.fromkeys(names))
+
+
+def _own_addresses() -> list[str]:
+    addresses = [
+        address.address.partition("%")[0]
+        for interface in psutil.net_if_addrs().values()
+        for address in interface
+        if address.family in {socket.AF_INET, socket.AF_INET6}
+    ]
+    private_first = sorted(addresses, key=lambda address: ":" in address)
+    return [address for address in private_first if not address.startswith(("127.", "::1", "fe80:"))]
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _by_whom(port: int) -> str:
+    """ "Such as " by nginx (process 123)"; nothing when the system does not tell us."""
+    with contextlib.suppress(psutil.Error, OSError):
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr[1:2] == (port,) and connection.pid:
+                return f" by {psutil.Process(connection.pid).name()} (process {connection.pid})"
+    return ""

@@ -1,0 +1,124 @@
+"""`manage.py up`: the whole portal on this machine, in the foreground, until Ctrl-C."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import resource
+import signal
+import sys
+from argparse import ArgumentTypeError
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from portal.embedded import mail
+from portal.embedded.address import check_port, host_names, public_url
+from portal.embedded.errors import StartError, of_disk
+from portal.embedded.folders import open_data, socket_folder, write_private
+from portal.embedded.kept import Kept
+from portal.embedded.postgres import home_for
+from portal.embedded.processes import end_left_overs
+from portal.embedded.programs import portal_programs, supervisor_config
+from portal.embedded.services import ROOT, VARIABLES, Place, Service, as_child, prepare
+
+MOST_OPEN_FILES = 65_536  # every live socket is one
+
+
+class Command(BaseCommand):
+    help = "Run the whole portal here: PostgreSQL, Redis, mail, web, workers and beat, until Ctrl-C."
+    requires_system_checks = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+        parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: %(default)s)")
+        parser.add_argument("--data", default=os.environ.get("PORTAL_DATA") or str(ROOT / "var"), help="data folder")
+        parser.add_argument("--servers", type=_servers, default=30, help="simulated servers (default: %(default)s)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Does not return: this process becomes the supervisor, and the lock on the data folder goes with it."""
+        try:
+            command = assemble(Path(options["data"]).absolute(), options["host"], options["port"], options["servers"])
+        except StartError as error:
+            sys.exit(str(error))
+        except OSError as error:
+            sys.exit(str(of_disk(error, str(error.filename or options["data"]))))
+        except KeyboardInterrupt:
+            sys.exit(130)
+        sys.stdout.flush()
+        os.execv(command[0], command)  # noqa: S606 (no shell is meant)
+
+
+def assemble(data: Path, host: str, port: int, servers: int) -> list[str]:
+    """Lay everything out in `data` and in this process's environment; the command that runs it. Raises StartError."""
+    data = open_data(data)
+    hold_lock(data)
+    kept = Kept.read_or_make(data)
+    if ended := end_left_overs(data / "run"):
+        print(f"Ended what an earlier run had left: {', '.join(ended)}", flush=True)
+    port = check_port(host, port)
+    print("Starting PostgreSQL, Redis and mail …", flush=True)
+    services = prepare_services(data, kept)
+    set_environment(data, kept, services, host, port)
+    raise_open_files()
+    sockets = socket_folder(data / "run")
+    config = data / "run" / "supervisord.conf"
+    config.write_text(supervisor_config(data, sockets, services, portal_programs(data / "run", host, port)))
+    own = ",".join(service.name for service in services)
+    start = [sys.executable, "-m", "portal.embedded.start", str(data), "--servers", str(servers), "--own", own]
+    starter = as_child("start", data / "run", signal.SIGTERM, start)
+    os.chdir(ROOT)
+    return [sys.executable, "-m", "portal.embedded.supervise", str(config), *starter]
+
+
+def hold_lock(data: Path) -> None:
+    """For the life of this process and of the supervisor that it becomes; the kernel lets go of it even at kill -9."""
+    handle = os.open(data / "up.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(handle, 100).decode(errors="replace").strip()
+        raise StartError(
+            f"Another `up` (process {holder or 'unknown'}) runs on {data}: stop it, or choose a folder with --data."
+        ) from None
+    os.ftruncate(handle, 0)
+    os.write(handle, str(os.getpid()).encode())
+    os.set_inheritable(handle, True)
+
+
+def prepare_services(data: Path, kept: Kept) -> list[Service]:
+    sockets = socket_folder(data / "run")
+    home = data / "postgres"
+    if not os.environ.get(VARIABLES["postgres"]):
+        home = home_for(data)
+    place = Place(data / "run", sockets, home, socket_folder(home), data / "mail")
+    return prepare(os.environ, place, kept.postgres_password, mail.free_port())
+
+
+def set_environment(data: Path, kept: Kept, services: list[Service], host: str, port: int) -> None:
+    """What all processes read. What was decided here, not given, is kept for commands beside a running `up`."""
+    decided = {
+        **{VARIABLES[service.name]: service.url for service in services},
+        "PORTAL_SECRET_KEY": kept.secret_key,
+        "PORTAL_URL": public_url(host, port),
+        "PORTAL_HOSTS": ",".join(host_names(host)),
+    }
+    decided = {name: value for name, value in decided.items() if not os.environ.get(name, "").strip()}
+    write_private(data / "portal.env", "".join(f"{name}={value}\n" for name, value in decided.items()))
+    os.environ.update(decided)
+    os.environ["PORTAL_DATA"] = str(data)
+    os.environ["PORTAL_PORT"] = str(port)
+
+
+def raise_open_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _servers(text: str) -> int:
+    if not text.isdecimal() or int(text) > 100_000:
+        raise ArgumentTypeError(f"{text!r}: use a whole number from 0 to 100000")
+    return int(text)
