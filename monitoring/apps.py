@@ -9,7 +9,7 @@ class MonitoringConfig(AppConfig):
     label = "monitoring"
 
     def ready(self) -> None:
-        from monitoring import topics  # noqa: F401  (declares them)
+        from monitoring import receivers, topics  # noqa: F401  (connects and declares them)
         from monitoring.catalogue import sync_catalogue
 
         post_migrate.connect(sync_catalogue, sender=self)

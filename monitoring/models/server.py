@@ -44,7 +44,7 @@ class ServerTemplate(models.Model):
     profile = models.JSONField(_("profile"))
     depends_on = models.ManyToManyField("self", symmetrical=False, blank=True, verbose_name=_("depends on"))
 
-    history = HistoricalRecords()
+    history = HistoricalRecords(m2m_fields=[depends_on])
 
     class Meta:
         ordering = ["name"]
