@@ -14,13 +14,12 @@ from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
 from django.urls import path  # noqa: E402
 
-from portal.toolkit.live.socket import LiveSocket  # noqa: E402
+from portal.toolkit.live.socket import LiveSocket, later_when_database_is_away  # noqa: E402
 
+sockets = URLRouter([path("ws/live/", LiveSocket.as_asgi())])  # type: ignore[arg-type]
 application = ProtocolTypeRouter(
     {
         "http": http,
-        "websocket": AllowedHostsOriginValidator(
-            AuthMiddlewareStack(URLRouter([path("ws/live/", LiveSocket.as_asgi())]))  # type: ignore[arg-type]
-        ),
+        "websocket": AllowedHostsOriginValidator(later_when_database_is_away(AuthMiddlewareStack(sockets))),
     }
 )

@@ -1,0 +1,75 @@
+"""What the hub knows of one (topic, key, language) that somebody watches."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from portal.toolkit.live.topic import Address
+
+if TYPE_CHECKING:
+    from portal.toolkit.live.watcher import Watcher
+
+RESTAMP_S = 15.0
+"""However little changes, the stamp that a page shows is never older than this, if there is a newer one."""
+
+GONE = -1
+"""The content of a fragment whose key is no more; `hash` never gives it."""
+
+_STAMP = re.compile(r'\bdata-at="[^"]*"')
+
+
+def content_of(html: str) -> int:
+    """A number that is equal for what differs in nothing but the values of `data-at`."""
+    return hash(_STAMP.sub("", html))
+
+
+class Fragment:
+    """The newest HTML, and a serial that grows whenever there is something to be sent.
+
+    `touched` and `rendered` are positions in the hub's count of touches: it is stale while it was touched after it
+    was rendered.
+    """
+
+    __slots__ = (
+        "address",
+        "content",
+        "language",
+        "looked_at",
+        "printed_at",
+        "rendered",
+        "serial",
+        "stamp_is_behind",
+        "text",
+        "touched",
+        "watchers",
+    )
+
+    def __init__(self, address: Address, language: str) -> None:
+        self.address = address
+        self.language = language
+        self.watchers: set[Watcher] = set()
+        self.touched = 0
+        self.rendered = -1
+        self.serial = 0
+        self.text = ""
+        self.content: int | None = None
+        self.printed_at = self.looked_at = 0.0
+        self.stamp_is_behind = False
+
+    @property
+    def is_stale(self) -> bool:
+        return self.rendered < self.touched
+
+    def update(self, html: str, content: int, *, now: float) -> None:
+        """Take over a fresh rendering; the serial grows when it differs, or only in its stamp but after a while."""
+        self.looked_at = now
+        if content == self.content and (html == self.text or now - self.printed_at < RESTAMP_S):
+            self.stamp_is_behind = html != self.text
+            return
+        self.text, self.content, self.printed_at = html, content, now
+        self.serial += 1
+        self.stamp_is_behind = False
+
+    def needs_restamp(self, now: float) -> bool:
+        return self.stamp_is_behind and now - self.printed_at >= RESTAMP_S

@@ -1,0 +1,294 @@
+"""The hub: one per event loop. Hears what was touched, renders it once, gives each socket what it watches."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import structlog
+from django.utils.html import format_html
+
+from portal.toolkit.live.feed import Feed
+from portal.toolkit.live.fragment import GONE, Fragment
+from portal.toolkit.live.renderer import Job, Renderer
+from portal.toolkit.live.topic import Address
+from portal.toolkit.live.watcher import Watcher
+
+TICK_S = 1.0
+LINGER_S = 30.0
+"""How long a hub without sockets stays: a person going from page to page need not start it anew each time."""
+BLIND_LOOK_S = 5.0
+"""How often everything is rendered again while nobody can say what changed, or after a topic raised."""
+LOOK_S = 60.0
+"""How often a fragment that nobody touched is rendered again, in case a touch was lost in a way unknown to us."""
+SLOW_S, STUCK_S = 5.0, 10.0
+"""A send that takes this long is followed by whole state; one that takes this long ends the socket."""
+
+logger = structlog.get_logger(__name__)
+_hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
+
+
+class Hub:
+    """Everything here runs in the loop's thread, but rendering. It needs no lock, no database and no channel layer."""
+
+    def __init__(self) -> None:
+        self.epoch = secrets.token_hex(4)
+        self.watchers: set[Watcher] = set()
+        self._fragments: dict[str, dict[str, dict[str, Fragment]]] = defaultdict(dict)  # topic -> key -> language
+        self._due: set[Watcher] = set()
+        self._wake = asyncio.Event()
+        self._touches = 0
+        self._touched_at_ms = 0
+        self._health = "ok"
+        self._looked_blindly_at = 0.0
+        self._rendering_since: float | None = None
+        self._renderer = Renderer()
+        self._feed = Feed(
+            on_touched=self._on_touched, on_control=self._on_control, on_gap=self.touch_all, on_lost=self._check_health
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+        self._linger: asyncio.TimerHandle | None = None
+
+    @classmethod
+    def of_this_loop(cls) -> Hub:
+        """The running loop's hub, started if need be. It stops some time after its last socket left."""
+        loop = asyncio.get_running_loop()
+        hub = _hubs.get(loop)
+        if hub is None:
+            hub = _hubs[loop] = cls()
+            hub._start()
+        return hub
+
+    def _start(self) -> None:
+        work = (self._feed.run(), self._flush_for_ever(), self._tick_for_ever())
+        self._tasks = [asyncio.create_task(job) for job in work]
+
+    async def _stop_if_idle(self) -> None:
+        if not self.watchers:
+            await self.stop()
+
+    async def stop(self) -> None:
+        """End the tasks, the subscription and the rendering thread; the loop's next socket starts a new hub."""
+        _hubs.pop(asyncio.get_running_loop(), None)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._renderer.close()
+
+    # --- Sockets ----------------------------------------------------------------------------------------------------
+
+    def join(self, watcher: Watcher) -> None:
+        """From now on `watcher` gets what it watches; first its whole state and a beat."""
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+        watcher.on_free = self._make_due
+        watcher.beat_at = 0.0
+        self.watchers.add(watcher)
+        self._make_due(watcher)
+
+    def leave(self, watcher: Watcher) -> None:
+        self.watchers.discard(watcher)
+        self._due.discard(watcher)
+        self.unwatch(watcher, [fragment.address for fragment in watcher.watched])
+        if not self.watchers and self._linger is None:
+            loop = asyncio.get_running_loop()
+            self._linger = loop.call_later(LINGER_S, lambda: asyncio.ensure_future(self._stop_if_idle()))
+
+    def watch(self, watcher: Watcher, addresses: Iterable[Address]) -> None:
+        """Watch these canonical addresses, each already admitted; their whole state follows."""
+        for address in addresses:
+            keys = self._fragments[address.topic]
+            languages = keys.setdefault(address.key, {})
+            fragment = languages.get(watcher.language)
+            if fragment is None:
+                fragment = languages[watcher.language] = Fragment(address, watcher.language)
+            if fragment not in watcher.watched:
+                fragment.watchers.add(watcher)
+                watcher.watched[fragment] = 0
+                watcher.unsent.add(fragment)
+        self._make_due(watcher)
+
+    def unwatch(self, watcher: Watcher, addresses: Iterable[Address]) -> None:
+        for address in addresses:
+            languages = self._fragments[address.topic].get(address.key, {})
+            fragment = languages.get(watcher.language)
+            if fragment is None or watcher.watched.pop(fragment, None) is None:
+                continue
+            watcher.unsent.discard(fragment)
+            fragment.watchers.discard(watcher)
+            if not fragment.watchers:
+                del languages[watcher.language]
+                if not languages:
+                    del self._fragments[address.topic][address.key]
+
+    # --- What changed -----------------------------------------------------------------------------------------------
+
+    def _on_touched(self, said: Any) -> None:
+        if not isinstance(said, dict):
+            return
+        self._touched_at_ms = time.time_ns() // 1_000_000
+        for topic, keys in said.items():
+            watched = self._fragments.get(topic)
+            if watched and (keys is None or isinstance(keys, list)):
+                for key in watched if keys is None else map(str, keys):
+                    for fragment in watched.get(key, {}).values():
+                        self._touch(fragment)
+        self._wake.set()
+
+    def touch_all(self) -> None:
+        """Whole state for everybody: something may have been missed."""
+        for fragment in self._every_fragment():
+            self._touch(fragment)
+        self._check_health()
+        self._wake.set()
+
+    def _touch(self, fragment: Fragment) -> None:
+        self._touches += 1
+        fragment.touched = self._touches
+        for watcher in fragment.watchers:
+            watcher.unsent.add(fragment)
+        self._due |= fragment.watchers
+
+    def _every_fragment(self) -> list[Fragment]:
+        return [f for keys in self._fragments.values() for languages in keys.values() for f in languages.values()]
+
+    def _on_control(self, said: Any) -> None:
+        if isinstance(said, dict):
+            for watcher in list(self.watchers):
+                watcher.on_control(said)
+
+    # --- Frames -----------------------------------------------------------------------------------------------------
+
+    def _make_due(self, watcher: Watcher) -> None:
+        if watcher in self.watchers:
+            self._due.add(watcher)
+            self._wake.set()
+
+    async def _flush_for_ever(self) -> None:
+        while True:
+            await self._until_somebody_is_ready()
+            try:
+                await self._flush(asyncio.get_running_loop().time())
+            except Exception:  # the worker's loop: nobody would get anything any more
+                logger.exception("live flush broke")
+                self.touch_all()
+                await asyncio.sleep(TICK_S)
+
+    async def _flush(self, now: float) -> None:
+        ready = [watcher for watcher in self._due if not watcher.is_busy and watcher.ready_at <= now]
+        self._due.difference_update(ready)
+        batches = [(watcher, watcher.take_unsent()) for watcher in ready]
+        stale = {fragment for _, batch in batches for fragment in batch if fragment.is_stale}
+        if stale:
+            await self._render(stale)
+        for watcher, batch in batches:
+            self._deliver(watcher, batch, now)
+
+    async def _until_somebody_is_ready(self) -> None:
+        """Somebody who is busy is not waited for: the end of their send wakes us."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            self._wake.clear()
+            soonest = min((watcher.ready_at for watcher in self._due if not watcher.is_busy), default=None)
+            if soonest is not None and soonest <= clock():
+                return
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(soonest):
+                    await self._wake.wait()
+
+    async def _render(self, stale: Iterable[Fragment]) -> None:
+        """Bring `stale` up to date, each topic in one call; what a failing topic should have rendered stays stale."""
+        loop = asyncio.get_running_loop()
+        jobs: dict[Job, dict[str, Fragment]] = defaultdict(dict)
+        for fragment in stale:
+            jobs[Job(fragment.address.topic, fragment.language)][fragment.address.key] = fragment
+        up_to = self._touches
+        self._rendering_since = loop.time()
+        done = await self._renderer.render({job: list(fragments) for job, fragments in jobs.items()})
+        self._rendering_since = None
+        now = loop.time()
+        for job, renderings in done.items():
+            for key, fragment in jobs[job].items():
+                rendering = renderings.get(key)
+                fragment.rendered = up_to
+                if rendering is None:
+                    fragment.update(_gone(fragment.address), GONE, now=now)
+                else:
+                    fragment.update(rendering.html, rendering.content, now=now)
+
+    def _deliver(self, watcher: Watcher, batch: Iterable[Fragment], now: float) -> None:
+        """Post what of `batch` the watcher has not had yet, and the beat when it is time, if that is anything."""
+        parts = []
+        for fragment in batch:
+            if watcher.watched.get(fragment, fragment.serial) != fragment.serial:
+                watcher.watched[fragment] = fragment.serial
+                parts.append(fragment.text)
+        if watcher.beat_at <= now:
+            parts.append(self._beat(watcher))
+        if parts and watcher in self.watchers:
+            watcher.post("\n".join(parts), now=now)
+
+    def _beat(self, watcher: Watcher) -> str:
+        return (
+            f'<div id="live-beat" hidden data-epoch="{self.epoch}" data-at="{time.time_ns() // 1_000_000}" '
+            f'data-touched="{self._touched_at_ms}" data-health="{self._health}" data-sent="{watcher.frames}"></div>'
+        )
+
+    # --- Once a second ----------------------------------------------------------------------------------------------
+
+    async def _tick_for_ever(self) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            await asyncio.sleep(TICK_S)
+            now = clock()
+            try:
+                self._look_again(now)
+                self._see_after_sockets(now)
+                self._check_health()
+            except Exception:  # the worker's loop: no beat at all would be worse than whatever this is
+                logger.exception("live tick broke")
+
+    def _look_again(self, now: float) -> None:
+        """Touch what nobody touched but may have changed."""
+        blind = now - self._looked_blindly_at >= BLIND_LOOK_S
+        if blind:
+            self._looked_blindly_at = now
+        for fragment in self._every_fragment():
+            unknown = self._feed.is_lost or fragment.address.topic in self._renderer.failing
+            overdue = not fragment.is_stale and now - fragment.looked_at >= LOOK_S
+            if (blind and unknown) or overdue or fragment.needs_restamp(now):
+                self._touch(fragment)
+        self._wake.set()
+
+    def _see_after_sockets(self, now: float) -> None:
+        for watcher in list(self.watchers):
+            since = watcher.sending_since
+            if since is None:
+                if watcher.beat_at <= now:
+                    self._make_due(watcher)
+            elif now - since >= STUCK_S:
+                watcher.on_stalled()
+            elif now - since >= SLOW_S:
+                watcher.forget_what_was_sent()
+
+    def _check_health(self) -> None:
+        """Tell every socket at once when it changes: a page must not look live when it is not."""
+        now = asyncio.get_running_loop().time()
+        hangs = self._rendering_since is not None and now - self._rendering_since > BLIND_LOOK_S
+        health = "degraded" if self._feed.is_lost or self._renderer.failing or hangs else "ok"
+        if health != self._health:
+            self._health = health
+            for watcher in self.watchers:
+                watcher.beat_at = 0.0
+                self._make_due(watcher)
+
+
+def _gone(address: Address) -> str:
+    return format_html('<template data-gone="{}"></template>', str(address))

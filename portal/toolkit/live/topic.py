@@ -1,0 +1,70 @@
+"""Topics: the things on a screen that change. An app declares its own in its `topics.py`; nothing else is needed."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import ClassVar, NamedTuple
+
+from django.contrib.auth.models import AbstractBaseUser
+
+LONGEST_ADDRESS = 200
+
+
+class Address(NamedTuple):
+    """What is written on the wire and in `data-live`: `name` or `name:key`."""
+
+    topic: str
+    key: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.topic}:{self.key}" if self.key else self.topic
+
+    @classmethod
+    def parse(cls, text: str) -> Address | None:
+        """None for what cannot be an address; whether such a topic exists is another question."""
+        topic, _, key = text.partition(":")
+        return cls(topic, key) if topic and len(text) <= LONGEST_ADDRESS else None
+
+
+class Topic(ABC):
+    """A name, who may watch, and the current state of a key as HTML."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def admit(self, user: AbstractBaseUser, key: str) -> str | None:
+        """The canonical key that `user` watches when they ask for `key`; None when they may not.
+
+        Synchronous, in a thread; may query the database. Asked again for every open socket at least once a minute.
+        """
+
+    def admit_many(self, user: AbstractBaseUser, keys: Sequence[str]) -> dict[str, str]:
+        """The canonical key of each of `keys` that `user` may watch. Override where one query answers for all."""
+        asked = {key: self.admit(user, key) for key in keys}
+        return {key: canonical for key, canonical in asked.items() if canonical is not None}
+
+    @abstractmethod
+    def render(self, keys: Sequence[str], language: str) -> dict[str, str]:
+        """The whole current state of each canonical key, as HTML with one root element (stable id, `data-at`).
+
+        Synchronous, in the hub's one rendering thread, with `language` active. One round trip for the data of all
+        keys. A key that is left out is gone: pages that show it take it away.
+        """
+
+
+_topics: dict[str, Topic] = {}
+
+
+def register(topic: Topic) -> Topic:
+    """Make `topic` known. Raises ValueError when its name is taken or cannot be written in an address."""
+    if topic.name in _topics or not topic.name or ":" in topic.name:
+        raise ValueError(f"{topic.name!r} is taken or is no name for a topic")
+    _topics[topic.name] = topic
+    return topic
+
+
+def topics() -> Mapping[str, Topic]:
+    """Every registered topic by name; a live, read-only view."""
+    return MappingProxyType(_topics)

@@ -1,0 +1,109 @@
+"""One open socket as the hub sees it: what it watches, how often it may be sent to, and the task that sends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from portal.toolkit.live.fragment import Fragment
+
+PACES_S = {"high": 1.0, "1": 1.0, "5": 5.0, "15": 15.0, "30": 30.0, "60": 60.0}
+BEAT_EVERY_S = 10.0
+
+SLACK_S = 0.05
+"""A frame may be this much early, and is counted as if on time: a sender's tick that comes 1.00 s ± 20 ms after the
+last is then sent at once, every time, and there is still no more than one frame per pace in the long run."""
+
+
+class Watcher:
+    """At most one frame is under way; what changes meanwhile is remembered by name only and rendered when it can be
+    sent. So a slow socket costs one frame of memory and gets the newest state, never a backlog.
+
+    Lives in its event loop's thread.
+    """
+
+    __slots__ = (
+        "_frame",
+        "_free_at",
+        "_posted",
+        "_send",
+        "beat_at",
+        "frames",
+        "language",
+        "on_control",
+        "on_free",
+        "on_stalled",
+        "pace_s",
+        "sending_since",
+        "unsent",
+        "watched",
+    )
+
+    def __init__(
+        self,
+        send: Callable[[str], Awaitable[None]],
+        *,
+        language: str,
+        on_control: Callable[[dict[str, Any]], None],
+        on_stalled: Callable[[], None],
+    ) -> None:
+        self._send = send
+        self.language = language
+        self.on_control = on_control
+        self.on_stalled = on_stalled
+        self.on_free: Callable[[Watcher], None] = lambda _watcher: None  # the hub's, once it has joined
+        self.watched: dict[Fragment, int] = {}
+        """Each with the serial that was sent last; 0 = nothing yet."""
+        self.unsent: set[Fragment] = set()
+        self.pace_s = PACES_S["high"]
+        self.frames = 0
+        self.beat_at = 0.0
+        self.sending_since: float | None = None
+        self._free_at = 0.0
+        self._frame = ""
+        self._posted = asyncio.Event()
+
+    @property
+    def is_busy(self) -> bool:
+        return self._frame != "" or self.sending_since is not None
+
+    @property
+    def ready_at(self) -> float:
+        """When the next frame may go, in the loop's time."""
+        return self._free_at - SLACK_S
+
+    def set_pace(self, pace_s: float) -> None:
+        self._free_at += pace_s - self.pace_s
+        self.pace_s = pace_s
+
+    def take_unsent(self) -> set[Fragment]:
+        taken, self.unsent = self.unsent, set()
+        return taken
+
+    def forget_what_was_sent(self) -> None:
+        """From now on as after a fresh connect: whole state, as soon as the socket takes it."""
+        self.watched = dict.fromkeys(self.watched, 0)
+        self.unsent = set(self.watched)
+
+    def post(self, frame: str, *, now: float) -> None:
+        """Hand the next frame to the sending task. The watcher must not be busy."""
+        assert not self.is_busy
+        self._free_at = max(now, self._free_at) + self.pace_s
+        self.beat_at = now + BEAT_EVERY_S
+        self._frame = frame
+        self._posted.set()
+
+    async def run(self) -> None:
+        """Send frames until cancelled, or until sending raises because the other side is gone."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._posted.wait()
+            self._posted.clear()
+            frame, self._frame = self._frame, ""
+            self.sending_since = loop.time()
+            await self._send(frame)
+            self.sending_since = None
+            self.frames += 1
+            if self.unsent:
+                self.on_free(self)
