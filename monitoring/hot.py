@@ -39,6 +39,7 @@ NEWEST_EXPIRY_S = 86_400
 SLOT_EXPIRY_S = SLOT_MS // 1000 * (SLOTS_KEPT + 12)
 REBUILD_FROM = timedelta(minutes=15)
 CUTS_KEPT = 16
+FLOAT32_MOST = 3.4e38
 
 _CUT = struct.Struct(">diqH")
 
@@ -130,7 +131,7 @@ def _headlines(groups: Iterable[Matrix], now_ms: int) -> dict[int, dict[int, byt
             continue
         values = np.full((len(group.values), len(HEADLINE)), np.nan, "<f4")
         for place, column in columns:
-            values[:, place] = group.values[:, column]
+            values[:, place] = np.clip(group.values[:, column], -FLOAT32_MOST, FLOAT32_MOST)
         for server_id, slot, row in zip(
             group.server_ids.tolist(), (group.at_ms // SLOT_MS).tolist(), values, strict=True
         ):
@@ -233,7 +234,7 @@ def _warm_cuts(server_ids: Sequence[int]) -> dict[int, list[bytes]]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT known.server_id, known.block, (extract(epoch FROM at) * 1000)::bigint, present, vals
+            SELECT known.server_id, known.block, (date_part('epoch', at) * 1000)::bigint, present, vals
             FROM (SELECT DISTINCT server_id, block FROM monitoring_series WHERE server_id = ANY(%s)) known
             CROSS JOIN LATERAL (
                 SELECT at, present, vals FROM monitoring_frame

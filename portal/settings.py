@@ -113,7 +113,7 @@ DATABASES: dict[str, dict[str, Any]] = {
 }
 
 _redis = env.url("REDIS_URL", ("redis", "rediss", "unix"))
-REDIS_URL = _redis.geturl() if _redis else ""
+REDIS_URL = env.text("REDIS_URL")
 REDIS_OPTIONS: dict[str, Any] = {
     "socket_connect_timeout": env.whole("PORTAL_REDIS_CONNECT_TIMEOUT_S", 5, least=1, most=60),
     "socket_timeout": env.whole("PORTAL_REDIS_TIMEOUT_S", 3, least=1, most=60),

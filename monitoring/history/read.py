@@ -47,7 +47,7 @@ def read(
 ) -> Tracks:
     """Samples with start_ms <= instant < end_ms of one server's series; a series that does not exist is all gaps.
 
-    Thinned to at most `points` instants if told. Where two senders gave the same (series, instant), the first stays.
+    Exact, unless told how many `points` a picture has room for: then there are about as many. Where two senders gave the same (series, instant), the first stays.
     Two queries.
     """
     places = places_of([server_id])[server_id]
@@ -56,7 +56,7 @@ def read(
     usual_ms = max((_usual_distance(at) for at, _ in samples), default=0)
     longest = max((len(at) for at, _ in samples), default=0)
     # Sources with clocks of their own would cut each other's lines: they meet on a grid, as do too many points.
-    if (points is not None and len(at_ms) > points) or len(at_ms) > 1.2 * longest:
+    if points is not None and (len(at_ms) > points or len(at_ms) > 1.2 * longest):
         return _on_grid(samples, start_ms, end_ms, _step(end_ms - start_ms, points, usual_ms))
     return _as_they_are(samples, at_ms, usual_ms)
 
@@ -75,11 +75,10 @@ def _columns(
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT block, present, (extract(epoch FROM at) * 1000)::bigint, batch_id, vals FROM monitoring_frame
+            SELECT block, present, (date_part('epoch', at) * 1000)::bigint, batch_id, vals FROM monitoring_frame
             WHERE server_id = %s AND block = ANY(%s) AND at >= %s AND at < %s
             """,
             [server_id, sorted(blocks), _instant(start_ms), _instant(end_ms)],
-            binary=True,
         )
         for block, present, at_ms, batch_id, vals in cursor.fetchall():
             shapes[block, present].append((at_ms, batch_id, vals))
@@ -113,9 +112,9 @@ def _usual_distance(at_ms: Ints) -> int:
     return int(np.median(np.diff(at_ms))) if len(at_ms) > 1 else 0
 
 
-def _step(span_ms: int, points: int | None, usual_ms: int) -> int:
+def _step(span_ms: int, points: int, usual_ms: int) -> int:
     """The smallest round step that keeps to `points` and leaves no bucket of a steady series empty."""
-    least = max(span_ms / points if points else 0, 2 * usual_ms)
+    least = max(span_ms / points, 2 * usual_ms)
     return next((step for step in STEPS_MS if step >= least), STEPS_MS[-1])
 
 

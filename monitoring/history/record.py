@@ -33,7 +33,8 @@ CREATE TEMP TABLE IF NOT EXISTS incoming
 # The order of the key keeps two writers of the same rows from waiting for each other in a circle.
 _KEEP = """
 INSERT INTO monitoring_frame (server_id, block, at, present, batch_id, vals)
-SELECT server_id, block, at, present, batch_id, vals FROM incoming ORDER BY server_id, block, at, present
+SELECT server_id, block, at, present, batch_id, vals FROM incoming WHERE batch_id = %s
+ORDER BY server_id, block, at, present
 ON CONFLICT DO NOTHING
 """
 
@@ -121,7 +122,7 @@ def _commit_once(rows: Sequence[Rows], origin: str, samples: int) -> int:
             with cursor.copy("COPY incoming FROM STDIN (FORMAT BINARY)") as copy:
                 for piece in copy_body(rows, batch.pk):
                     copy.write(piece)
-            cursor.execute(_KEEP)
+            cursor.execute(_KEEP, [batch.pk])
     return batch.pk
 
 

@@ -53,7 +53,7 @@ def redis_tls(url: SplitResult) -> dict[str, Any]:
 def celery_broker_url(url: SplitResult) -> str:
     """The broker's URL: Celery spells a unix socket redis+socket://."""
     if url.scheme == "unix":
-        return "redis+" + url._replace(scheme="socket").geturl()
+        return f"redis+socket://{url.path}" + (f"?{url.query}" if url.query else "")
     return url.geturl()
 
 

@@ -1,0 +1,95 @@
+"""The hot layer against a real Redis: fast, and never the only place where something is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import redis
+from django.utils import timezone
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from monitoring import hot
+from monitoring.history.frame import Frame, SeriesName
+from monitoring.history.record import record
+from monitoring.models import Server
+from portal.toolkit import redis as portal_redis
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("empty_redis")]
+
+CPU, MEMORY = SeriesName("cpu"), SeriesName("memory")
+
+
+@pytest.fixture
+def now() -> int:
+    return int(timezone.now().timestamp() * 1000) // 5000 * 5000
+
+
+@pytest.fixture
+def redis_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client of a port where nobody listens."""
+    away = redis.Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 1))
+    monkeypatch.setattr(hot, "client", lambda: away)
+
+
+def test_newest_tells_instant_and_value_of_every_series(server: Server, now: int) -> None:
+    record([Frame.of(server.pk, now, {"cpu": 12.5, "memory": 40.0})], origin="test")
+    assert hot.newest([server.pk]) == {server.pk: {CPU: (now, 12.5), MEMORY: (now, 40.0)}}
+    assert hot.newest_at([server.pk]) == {server.pk: now}
+
+
+def test_a_late_frame_never_overwrites_a_newer_one(server: Server, now: int) -> None:
+    record([Frame.of(server.pk, now, {"cpu": 2.0})], origin="test")
+    record([Frame.of(server.pk, now - 60_000, {"cpu": 1.0})], origin="test")
+    assert hot.newest([server.pk])[server.pk][CPU] == (now, 2.0)
+
+
+def test_two_sources_of_one_server_do_not_hide_each_other(server: Server, now: int) -> None:
+    record([Frame.of(server.pk, now - 1000, {"cpu": 1.0})], origin="test")
+    record([Frame.of(server.pk, now, {"memory": 2.0})], origin="test")
+    assert hot.newest([server.pk])[server.pk] == {CPU: (now - 1000, 1.0), MEMORY: (now, 2.0)}
+
+
+def test_of_many_shapes_of_one_sender_the_oldest_is_forgotten(server: Server, now: int) -> None:
+    for number in range(hot.CUTS_KEPT + 5):
+        record([Frame.of(server.pk, now - 60_000 + number, {f"metric_{number}": 1.0})], origin="test")
+    names = {name.metric for name in hot.newest([server.pk])[server.pk]}
+    assert names == {f"metric_{number}" for number in range(5, hot.CUTS_KEPT + 5)}
+
+
+def test_after_a_flush_the_newest_values_come_from_postgresql_and_are_put_back(server: Server, now: int) -> None:
+    record([Frame.of(server.pk, now, {"cpu": 12.5})], origin="test")
+    portal_redis.client().flushdb()
+    assert hot.newest([server.pk])[server.pk] == {CPU: (now, 12.5)}
+    assert portal_redis.client().hexists(hot.NEWEST, str(server.pk))
+
+
+def test_a_server_without_data_is_looked_up_once(
+    server: Server, django_assert_num_queries: Callable[..., object]
+) -> None:
+    assert hot.newest([server.pk]) == {server.pk: {}}
+    with django_assert_num_queries(0):
+        assert hot.newest([server.pk]) == {server.pk: {}}
+
+
+@pytest.mark.usefixtures("redis_away")
+def test_without_redis_samples_are_kept_and_read_from_postgresql(server: Server, now: int) -> None:
+    assert record([Frame.of(server.pk, now, {"cpu": 12.5})], origin="test").kept == 1
+    assert hot.newest([server.pk])[server.pk] == {CPU: (now, 12.5)}
+    assert hot.recent([server.pk], "cpu", 3) == {server.pk: [None, None, None]}
+
+
+def test_recent_gives_one_number_per_slot_and_none_for_gaps(server: Server, now: int) -> None:
+    record([Frame.of(server.pk, now - back * 5000, {"cpu": float(back)}) for back in (0, 1, 3)], origin="test")
+    values = hot.recent([server.pk], "cpu", 6)[server.pk]
+    assert [value for value in values if value is not None] == [3.0, 1.0, 0.0]
+    assert values[values.index(3.0) + 1] is None
+
+
+def test_everything_in_redis_expires(server: Server, now: int) -> None:
+    record([Frame.of(server.pk, now, {"cpu": 1.0})], origin="test")
+    assert {key: portal_redis.client().ttl(key) > 0 for key in portal_redis.client().keys("hot:*")} == {
+        hot.NEWEST.encode(): True,
+        f"hot:slot:{now // 5000}".encode(): True,
+    }
