@@ -90,7 +90,7 @@ def sweep(now: datetime | None = None) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class _Watched:
-    """What the sweep knows of a server. `tried_at`: when somebody last tried to get data of it, None = nobody does."""
+    """What the sweep knows of a server. `is_read`: we go and get its data, last tried at `tried_at`; else it pushes."""
 
     pk: int
     state: ServerState
@@ -99,6 +99,7 @@ class _Watched:
     seen_at: datetime | None
     paused: bool
     interval_s: int
+    is_read: bool
     tried_at: datetime | None
 
 
@@ -129,8 +130,9 @@ def _watched() -> list[_Watched]:
                 SIMULATION_INTERVAL_S,
                 simulation.generated_until,
             )
+        every_s = interval_s or DEFAULT_INTERVAL_S
         watched.append(
-            _Watched(pk, ServerState(state), since, reason, seen_at, paused, interval_s or DEFAULT_INTERVAL_S, tried_at)
+            _Watched(pk, ServerState(state), since, reason, seen_at, paused, every_s, interval_s is not None, tried_at)
         )
     return watched
 
@@ -144,7 +146,7 @@ def _freshness(server: _Watched, seen_at: datetime | None, now: datetime) -> Cha
     # After a pause, and after the portal itself was away, silence says nothing until somebody has asked again.
     if server.state == ServerState.PAUSED:
         return Change(ServerState.UNKNOWN, WAITING, seen_at)
-    if server.tried_at is not None and server.tried_at <= seen_at:
+    if server.is_read and (server.tried_at is None or server.tried_at <= seen_at):
         return _as_it_is(server)
     if server.state == ServerState.UNKNOWN and now - server.since <= limit:
         return _as_it_is(server)

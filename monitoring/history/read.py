@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from monitoring.history.encode import slots_of
 from monitoring.history.frame import Floats, SeriesName
 from monitoring.history.series import Place, places_of
+from monitoring.models import Series
 
 Ints = NDArray[np.int64]
 
@@ -39,7 +40,8 @@ class Tracks:
 
 def names_of(server_id: int) -> list[SeriesName]:
     """The series that the server ever had, in the catalogue's order; one query."""
-    return list(places_of([server_id])[server_id])
+    rows = Series.objects.filter(server_id=server_id).order_by("metric__position", "metric__name", "labels")
+    return [SeriesName(metric, labels) for metric, labels in rows.values_list("metric__name", "labels")]
 
 
 def read(
@@ -47,7 +49,8 @@ def read(
 ) -> Tracks:
     """Samples with start_ms <= instant < end_ms of one server's series; a series that does not exist is all gaps.
 
-    Exact, unless told how many `points` a picture has room for: then there are about as many. Where two senders gave the same (series, instant), the first stays.
+    Exact, unless told how many `points` a picture has room for: then there are about as many. Where two senders gave
+    the same (series, instant), the first stays.
     Two queries.
     """
     places = places_of([server_id])[server_id]

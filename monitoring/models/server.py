@@ -75,7 +75,9 @@ class Server(models.Model):
         help_text=_("Only simulated servers have one."),
     )
     simulated = models.GeneratedField(
-        expression=models.Q(template__isnull=False), output_field=models.BooleanField(), db_persist=True
+        expression=models.ExpressionWrapper(models.Q(template__isnull=False), output_field=models.BooleanField()),
+        output_field=models.BooleanField(),
+        db_persist=True,
     )
     created_at = models.DateTimeField(_("added"), auto_now_add=True)
 

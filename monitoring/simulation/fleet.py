@@ -71,8 +71,7 @@ def simulate_due(now: datetime) -> int:
             frames = fleet_frames(at_ms)
             for start in range(0, len(frames), FRAMES_PER_RECORD):
                 record(frames[start : start + FRAMES_PER_RECORD], origin="simulation")
-            simulation.generated_until = datetime.fromtimestamp(at_ms / 1000, UTC)
-            simulation.save_without_historical_record(update_fields=["generated_until"])
+            Simulation.objects.update(generated_until=datetime.fromtimestamp(at_ms / 1000, UTC))
         return len(instants)
 
 
@@ -124,4 +123,5 @@ def _in_range(matrix: Floats, metrics: list[str]) -> Floats:
     low = np.array([-np.inf if metric.minimum is None else metric.minimum for metric in known])
     high = np.array([np.inf if metric.maximum is None else metric.maximum for metric in known])
     digits = np.array([metric.resolution for metric in known])
-    return np.round(np.clip(matrix, low, high) / digits) * digits
+    rounded: Floats = np.round(np.clip(matrix, low, high) / digits) * digits
+    return rounded

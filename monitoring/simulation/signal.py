@@ -63,9 +63,10 @@ def values(profile: Floats, seeds: Words, at_s: float) -> Floats:
     base, daily, weekly, swing = profile.T
     moving = (daily + weekly + swing) > 0
     mean = base * np.where(moving, size[:, None], 1.0)
-    return (
+    level: Floats = (
         mean
         + daily * day[:, None]
         + weekly * week[:, None]
         + swing * (SHARED_NOISE * shared + (1.0 - SHARED_NOISE) * own)
     )
+    return level

@@ -10,12 +10,11 @@ from portal.toolkit.redis import client
 
 
 @pytest.fixture(autouse=True)
-def nothing_remembered() -> Iterator[None]:
+def nothing_remembered() -> None:
     """Tests roll back what they made, so what this process remembers of it must go too."""
     partitions.forget()
     series._plans.clear()
     series._names.clear()
-    yield
 
 
 @pytest.fixture
