@@ -117,9 +117,9 @@ def _cuts(all_rows: Iterable[Rows]) -> Iterator[tuple[int, bytes]]:
             yield server_id, _CUT.pack(at_ms, rows.block, rows.present, len(values)) + values.tobytes()
 
 
-def _headlines(groups: Iterable[Matrix], now_ms: int) -> dict[int, dict[str | int, bytes]]:
+def _headlines(groups: Iterable[Matrix], now_ms: int) -> dict[int, dict[Any, bytes]]:
     """slot → server id → the HEADLINE metrics, of frames young enough for a sparkline."""
-    slots: dict[int, dict[str | int, bytes]] = defaultdict(dict)
+    slots: dict[int, dict[Any, bytes]] = defaultdict(dict)
     oldest = now_ms // SLOT_MS - SLOTS_KEPT
     for group in groups:
         columns = [
