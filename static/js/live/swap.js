@@ -1,0 +1,50 @@
+// Puts what was pushed into the page, changing only what differs: focus, selection, hover and open menus stay.
+
+import { localise } from "../time.js";
+
+const OPTIONS = {
+  morphStyle: "outerHTML",
+  ignoreActiveValue: true,
+  callbacks: {
+    beforeNodeMorphed: (old, fresh) => !(old instanceof Element) || !(isKept(old) || old.isEqualNode(fresh)),
+    beforeNodeRemoved: (old) => !(old instanceof Element && isKept(old)),
+    // What a person opened stays open; the server does not know about it.
+    beforeAttributeUpdated: (name, element) => !(name === "open" && element.matches("details, dialog")),
+    afterNodeAdded: (added) => added instanceof Element && window.htmx?.process(added),
+  },
+};
+
+function isKept(element) {
+  return element.hasAttribute("hx-preserve") || element.hasAttribute("data-hx-preserve");
+}
+
+/**
+ * Morph each top-level element of `html` into the one with its id; what is not on this page is ignored.
+ * Dispatches "live:swapped" with {id, element} for each, and "live:gone" with {topic} for what is no more.
+ */
+export function swapAll(html) {
+  const frame = document.createElement("template");
+  frame.innerHTML = html;
+  for (const fresh of [...frame.content.children]) {
+    if (fresh.dataset.gone) takeAway(fresh.dataset.gone);
+    else if (fresh.id) swap(fresh);
+  }
+}
+
+function swap(fresh) {
+  const old = document.getElementById(fresh.id);
+  if (!old) return;
+  localise(fresh);
+  window.Idiomorph.morph(old, fresh, OPTIONS);
+  const element = document.getElementById(fresh.id);
+  announce("live:swapped", { id: fresh.id, element });
+}
+
+function takeAway(topic) {
+  document.querySelectorAll(`[data-live="${CSS.escape(topic)}"]`).forEach((element) => element.remove());
+  announce("live:gone", { topic });
+}
+
+export function announce(name, detail) {
+  document.dispatchEvent(new CustomEvent(name, { detail }));
+}

@@ -1,0 +1,75 @@
+// Times on the page, in the person's own words and zone.
+//
+// <time datetime="2026-11-21T04:25:00Z">               "12 s ago", kept true every second
+// <time datetime="…" data-show="clock">                "13:25", with the day when it was not today
+// <time datetime="…" data-show="full">                 date and time with seconds
+//
+// The title always has the exact time in the person's zone and in UTC. Without JavaScript the server's text stays.
+
+const UNITS = [["year", 31_536_000], ["month", 2_592_000], ["day", 86_400], ["hour", 3_600], ["minute", 60], ["second", 1]];
+const LANGUAGE = document.documentElement.lang || undefined;
+const ZONE = document.body.dataset.timeZone || undefined; // undefined: the browser's
+
+const ago = new Intl.RelativeTimeFormat(LANGUAGE, { style: "narrow", numeric: "auto" });
+const clock = formatter({ hour: "2-digit", minute: "2-digit", hour12: false });
+const dayAndClock = formatter({ month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hour12: false });
+const full = formatter({ dateStyle: "medium", timeStyle: "medium", hour12: false });
+const fullUtc = formatter({ dateStyle: "medium", timeStyle: "medium", hour12: false, timeZone: "UTC" });
+const day = formatter({ dateStyle: "short" });
+
+let clockIsBehindMs = 0;
+
+function formatter(options) {
+  return new Intl.DateTimeFormat(LANGUAGE, { timeZone: ZONE, ...options });
+}
+
+/** The server's clock says `serverMs` now; ages are counted by it, however wrong this machine's clock is. */
+export function setServerClock(serverMs) {
+  clockIsBehindMs = serverMs - Date.now();
+}
+
+export function serverNow() {
+  return Date.now() + clockIsBehindMs;
+}
+
+/** "12s ago", "in 5 min.", by the largest unit that fits; never "in 0 seconds" for what just happened. */
+export function relative(ms) {
+  const seconds = Math.round((ms - serverNow()) / 1000);
+  if (seconds > 0 && seconds < 3) return ago.format(0, "second");
+  const [unit, size] = UNITS.find(([, size]) => Math.abs(seconds) >= size) ?? UNITS.at(-1);
+  return ago.format(Math.trunc(seconds / size), unit);
+}
+
+export function clockTime(ms) {
+  return (day.format(ms) === day.format(serverNow()) ? clock : dayAndClock).format(ms);
+}
+
+export function fullTime(ms) {
+  return full.format(ms);
+}
+
+const SHOWN = { clock: clockTime, full: fullTime };
+
+function show(element) {
+  const ms = Date.parse(element.getAttribute("datetime"));
+  if (Number.isNaN(ms)) return;
+  const text = (SHOWN[element.dataset.show] ?? relative)(ms);
+  if (element.textContent !== text) element.textContent = text;
+  const title = `${full.format(ms)} · ${fullUtc.format(ms)} UTC`;
+  if (element.title !== title) element.title = title;
+}
+
+/** Write the times in `root`; also for what is not yet in the page, so that a morph finds nothing to change. */
+export function localise(root) {
+  if (root.matches?.("time[datetime]")) show(root);
+  root.querySelectorAll("time[datetime]").forEach(show);
+}
+
+function tick() {
+  if (!document.hidden) document.querySelectorAll("time[datetime]:not([data-show])").forEach(show);
+}
+
+localise(document);
+setInterval(tick, 1000);
+document.addEventListener("visibilitychange", tick);
+document.addEventListener("htmx:load", (event) => localise(event.target));
