@@ -11,6 +11,7 @@ from django.db import connection, connections
 from django.utils import timezone
 
 from monitoring.history.frame import Floats, Frame, SeriesName
+from monitoring.history.partitions import TABLE
 from monitoring.history.read import read
 from monitoring.history.record import record
 from monitoring.models import Server, ServerGroup
@@ -102,7 +103,7 @@ def _missing(server_ids: list[int], start_ms: int, instants: int) -> int:
 def _bytes_on_disk() -> float:
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits WHERE inhparent = 'monitoring_frame'::regclass"
+            "SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits WHERE inhparent = %s::regclass", [TABLE]
         )
         row = cursor.fetchone()
     return float(row[0])
