@@ -84,20 +84,19 @@ class ServerAdmin(AuditedAdmin):
     list_filter = ("state", "kind", SimulatedFilter, "paused", "group")
     list_select_related = ("group",)
     search_fields = ("name", "description")
-    fields = (
-        "name",
-        ("kind", "group"),
-        "description",
-        "template",
-        "paused",
-        ("state", "state_since", "seen_at"),
-        "state_reason",
-        "newest_values",
-    )
-    readonly_fields = ("state", "state_since", "state_reason", "seen_at", "newest_values")
+    fields = ("name", ("kind", "group"), "description", "template", "paused")
+    facts = (("state", "state_since", "seen_at"), "reason", "newest_values")
+    readonly_fields = ("state", "state_since", "seen_at", "reason", "newest_values")
     autocomplete_fields = ("group", "template")
     inlines = (SourceInline,)
     actions = ("pause", "resume")
+
+    def get_fields(self, request: HttpRequest, obj: Server | None = None) -> tuple[Any, ...]:
+        return self.fields if obj is None else (*self.fields, *self.facts)
+
+    @admin.display(description=_("reason"))
+    def reason(self, server: Server) -> str:
+        return _t(server.state_reason) if server.state_reason else ""
 
     @admin.display(description=_("simulated"), boolean=True, ordering="simulated")
     def is_simulated(self, server: Server) -> bool:

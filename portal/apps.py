@@ -9,4 +9,4 @@ class PortalConfig(AppConfig):
 
     def ready(self) -> None:
         # Here and not in portal/__init__.py: that is imported by bootstrap.py, before there is a Celery.
-        from portal import celery  # noqa: F401
+        from portal import celery, checks  # noqa: F401  (checks register themselves)

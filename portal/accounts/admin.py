@@ -10,10 +10,12 @@ import allauth.usersessions.admin  # noqa: F401  (all three register what is tak
 from allauth.account.models import EmailAddress, EmailConfirmation
 from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
 from django.contrib.auth.models import Group
+from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
 from django.db.models import Count, QuerySet
 from django.forms import ModelForm
@@ -22,6 +24,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext_noop, ngettext
 
 from monitoring.models import Membership
+from portal.accounts.forms import time_zone_choices
 from portal.accounts.models import User
 from portal.toolkit.audit import AuditedAdmin
 
@@ -54,7 +57,7 @@ class OwnAddressMixin:
 
 
 class PersonForm(OwnAddressMixin, UserChangeForm):  # type: ignore[type-arg]
-    pass
+    time_zone = forms.ChoiceField(label=_("Time zone"), required=False, choices=time_zone_choices)
 
 
 class NewPersonForm(OwnAddressMixin, AdminUserCreationForm):  # type: ignore[type-arg]
@@ -98,6 +101,13 @@ class PersonAdmin(AuditedAdmin, UserAdmin):  # type: ignore[type-arg]
     @admin.display(description=_("full name"), ordering="first_name")
     def full_name(self, person: User) -> str:
         return person.get_full_name()
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        field = super().formfield_for_manytomany(db_field, request, **kwargs)
+        if db_field.name == "user_permissions" and field is not None and field.queryset is not None:
+            shown = ContentType.objects.get_for_models(*self.admin_site._registry).values()
+            field.queryset = field.queryset.filter(content_type__in=shown)
+        return field
 
     # Who may touch whom: staff who are no superusers never become one, nor change one
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:

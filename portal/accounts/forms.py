@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
 from zoneinfo import available_timezones
 
+from allauth.account.forms import LoginForm
 from django import forms
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
@@ -30,3 +32,13 @@ class PreferencesForm(forms.ModelForm):  # type: ignore[type-arg]  # Django 5.2 
 
 class LanguageForm(forms.Form):
     language = forms.ChoiceField(choices=settings.LANGUAGES)
+
+
+class SignInForm(LoginForm):  # type: ignore[misc]
+    """allauth's, with labels that say what to type instead of placeholders that vanish."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["login"].label = _("Username or email")
+        for field in self.fields.values():
+            field.widget.attrs.pop("placeholder", None)
