@@ -143,6 +143,7 @@ CHANNEL_LAYERS = {
 }
 
 CELERY_BROKER_URL = celery_broker_url(_redis) if _redis else "memory://"
+CELERY_BROKER_USE_SSL = (redis_tls(_redis) or None) if _redis else None
 
 _email = env.url("EMAIL_URL", ("smtp", "smtp+tls", "smtps"))
 EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"

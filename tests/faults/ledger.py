@@ -1,0 +1,125 @@
+"""The ledger: what a portal acknowledged, compared with what it has after a fault and a quiet time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from portal.embedded.services import ROOT
+from portal.toolkit.env import read_env_file
+from tests.running import RunningPortal
+
+HEALED_WITHIN_S = 30.0
+FRESH_WITHIN_S = 10.0
+
+_INSIDE = """
+import json, sys, django
+django.setup()
+from monitoring.models import *
+from monitoring.history.frame import SeriesName
+from monitoring.history.read import read
+print(json.dumps({expression}))
+"""
+
+
+def inside(portal: RunningPortal, expression: str) -> Any:
+    """The value of a Python expression over the portal's own database, in a process of its own."""
+    answer = subprocess.run(
+        [sys.executable, "-c", _INSIDE.format(expression=expression)],
+        cwd=ROOT,
+        env=environment(portal),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr[-2000:]
+    return json.loads(answer.stdout.splitlines()[-1])
+
+
+def environment(portal: RunningPortal) -> dict[str, str]:
+    return {
+        **os.environ,
+        **read_env_file(portal.data / "portal.env"),
+        "PORTAL_DATA": str(portal.data),
+        "DJANGO_SETTINGS_MODULE": "portal.settings",
+    }
+
+
+@dataclass
+class Ledger:
+    """A running sender and what it was told."""
+
+    portal: RunningPortal
+    server_id: int
+    path: Path
+    process: subprocess.Popen[bytes]
+
+    @classmethod
+    def open(cls, portal: RunningPortal, path: Path) -> Ledger:
+        group = "ServerGroup.objects.get(name='Machines')"
+        server_id = inside(portal, f"Server.objects.create(name='ledger-{time.time_ns()}', group={group}).pk")
+        command = [sys.executable, "-m", "tests.faults.sender", str(server_id), str(path)]
+        ledger = cls(portal, server_id, path, subprocess.Popen(command, cwd=ROOT, env=environment(portal)))
+        ledger.wait_for_more(20)
+        return ledger
+
+    def acknowledged(self) -> dict[int, float]:
+        """instant → number of every sample that was promised; a line that was being written is none."""
+        lines = self.path.read_text().split("\n")[:-1] if self.path.exists() else []
+        return {int(at): float(number) for at, number in (line.split() for line in lines)}
+
+    def wait_for_more(self, count: int, timeout_s: float = HEALED_WITHIN_S) -> None:
+        """Until that many more samples were acknowledged: the portal takes samples again."""
+        goal = len(self.acknowledged()) + count
+        deadline = time.monotonic() + timeout_s
+        while len(self.acknowledged()) < goal:
+            assert time.monotonic() < deadline, f"no samples were taken for {timeout_s} s\n{self.portal.report()}"
+            time.sleep(0.1)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def missing(self) -> list[int]:
+        """The instants of acknowledged samples that the portal does not have, or has with another value."""
+        promised = self.acknowledged()
+        low, high = min(promised), max(promised) + 1
+        found = inside(
+            self.portal,
+            f"(lambda t: list(zip(t.at_ms.tolist(), t.values[0].tolist())))"
+            f"(read({self.server_id}, [SeriesName('ledger')], {low}, {high}))",
+        )
+        kept = {int(at): number for at, number in found}
+        return [at for at, number in promised.items() if kept.get(at) != number]
+
+
+def seconds_until_fresh(portal: RunningPortal, since: float) -> float:
+    """Seconds from `since` (time.time) until the simulated fleet has an instant younger than it; fails after a while.
+
+    The whole chain must work for it: beat, worker, PostgreSQL, and Redis in between.
+    """
+    while True:
+        until = inside(portal, "Simulation.objects.get().generated_until.timestamp()") if alive(portal) else 0.0
+        if until > since:
+            return time.time() - since
+        assert time.time() - since < HEALED_WITHIN_S + 15, (
+            f"nothing new for {time.time() - since:.0f} s\n{portal.report()}"
+        )
+        time.sleep(0.5)
+
+
+def alive(portal: RunningPortal) -> bool:
+    """Whether pages are served: /readyz says 200."""
+    try:
+        return httpx.get(f"{portal.url}/readyz", timeout=3).status_code == 200
+    except httpx.HTTPError:
+        return False

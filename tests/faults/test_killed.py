@@ -1,0 +1,63 @@
+"""Whatever is killed, at a random moment and under load: it heals by itself and no acknowledged sample is lost."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.ledger import HEALED_WITHIN_S, Ledger, alive, inside, seconds_until_fresh
+from tests.running import RunningPortal
+
+pytestmark = pytest.mark.slow
+
+CHILDREN = ["web", "worker-fast", "worker-bulk", "beat", "redis", "postgres"]
+
+
+@pytest.fixture(scope="module")
+def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPortal]:
+    running = RunningPortal.start(tmp_path_factory.mktemp("faults") / "var", servers=30)
+    yield running
+    running.stop()
+    running.remove()
+
+
+@pytest.fixture
+def ledger(portal: RunningPortal, tmp_path: Path) -> Iterator[Ledger]:
+    opened = Ledger.open(portal, tmp_path / "ledger")
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize("child", CHILDREN)
+def test_a_killed_child_comes_back_and_nothing_acknowledged_is_lost(
+    portal: RunningPortal, ledger: Ledger, child: str
+) -> None:
+    time.sleep(random.uniform(0.0, 2.0))
+    pid = portal.kill(child)
+    killed_at = time.time()
+    portal.wait_for_another(child, pid)
+    ledger.wait_for_more(20)
+    assert seconds_until_fresh(portal, killed_at) < HEALED_WITHIN_S
+    assert alive(portal)
+    ledger.close()
+    assert ledger.missing() == []
+
+
+def test_everything_killed_at_once_and_started_again_has_all_that_was_acknowledged(tmp_path: Path) -> None:
+    data = tmp_path / "var"
+    first = RunningPortal.start(data, servers=3)
+    ledger = Ledger.open(first, tmp_path / "ledger")
+    first.kill_all()
+    ledger.close()
+    second = RunningPortal.start(data, servers=3)
+    try:
+        ledger.portal = second
+        assert ledger.missing() == []
+        assert inside(second, "Server.objects.filter(simulated=True).count()") == 3
+    finally:
+        second.stop()
+        second.remove()
