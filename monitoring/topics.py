@@ -1,1 +1,79 @@
-"""What of monitoring changes on a screen."""
+"""What of monitoring changes on a screen. A pushed fragment is what the page would show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.template.loader import render_to_string
+
+from monitoring import hot, queries, server_queries
+from monitoring.access import audience_of, servers_for
+from monitoring.models import Server
+from portal.toolkit.live.topic import Topic, register
+
+
+class _PerServer(Topic):
+    """A topic whose key is a server's id: whoever may see the server may watch it."""
+
+    def admit(self, user: AbstractBaseUser, key: str) -> str | None:
+        return self.admit_many(user, [key]).get(key)
+
+    def admit_many(self, user: AbstractBaseUser, keys: Sequence[str]) -> dict[str, str]:
+        """One query for all keys."""
+        asked = {int(key): key for key in keys if key.isascii() and key.isdecimal() and len(key) < 18}
+        visible = servers_for(user).filter(pk__in=asked).order_by().values_list("pk", flat=True)  # type: ignore[arg-type]
+        return {asked[pk]: str(pk) for pk in visible}
+
+
+class ServerTopic(_PerServer):
+    """A server's card."""
+
+    name = "server"
+
+    def render(self, keys: Sequence[str], language: str) -> dict[str, str]:
+        cards = queries.server_cards([int(key) for key in keys])
+        return {str(pk): render_to_string("monitoring/_server_card.html", {"card": card}) for pk, card in cards.items()}
+
+
+class VitalsTopic(_PerServer):
+    """The head of a server's page."""
+
+    name = "vitals"
+
+    def render(self, keys: Sequence[str], language: str) -> dict[str, str]:
+        heads = server_queries.vitals([int(key) for key in keys])
+        return {str(pk): render_to_string("monitoring/_vitals.html", {"vitals": head}) for pk, head in heads.items()}
+
+
+class SamplesTopic(_PerServer):
+    """A stream: how far the samples go. Charts fetch what came after their last one."""
+
+    name = "samples"
+
+    def render(self, keys: Sequence[str], language: str) -> dict[str, str]:
+        known = list(Server.objects.filter(pk__in=[int(key) for key in keys]).order_by().values_list("pk", flat=True))
+        newest = hot.newest_at(known)
+        contexts = {str(pk): {"server_id": pk, "at_ms": newest.get(pk, 0)} for pk in known}
+        return {key: render_to_string("monitoring/_samples.html", context) for key, context in contexts.items()}
+
+
+class FleetTopic(Topic):
+    """The totals; the key is the audience."""
+
+    name = "fleet"
+
+    def admit(self, user: AbstractBaseUser, key: str) -> str | None:
+        return audience_of(user) if key == "" else None  # type: ignore[arg-type]
+
+    def render(self, keys: Sequence[str], language: str) -> dict[str, str]:
+        return {
+            audience: render_to_string("monitoring/_fleet_totals.html", {"totals": queries.fleet_totals(audience)})
+            for audience in keys
+        }
+
+
+register(ServerTopic())
+register(VitalsTopic())
+register(SamplesTopic())
+register(FleetTopic())

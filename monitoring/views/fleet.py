@@ -4,9 +4,47 @@ from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.cache import patch_vary_headers
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
+from django_htmx.middleware import HtmxDetails
+
+from monitoring import queries
+from monitoring.access import audience_of
+from monitoring.fleet_filter import FleetFilter
+from monitoring.models import ServerKind, ServerState
 
 
+@never_cache
 @require_safe
 def fleet(request: HttpRequest) -> HttpResponse:
-    return render(request, "monitoring/fleet.html")
+    """Totals and a page of servers; only the list with its filter when a script asks for it."""
+    audience = audience_of(request.user)
+    wanted = FleetFilter.read(request.GET)
+    context = {
+        "page": queries.fleet_page(audience, wanted),
+        "groups": queries.visible_groups(audience),
+        "states": ServerState.choices,
+        "kinds": ServerKind.choices,
+        "sorts": _sorts(),
+        "can_add": request.user.has_perm("monitoring.add_server"),
+    }
+    htmx: HtmxDetails = request.htmx  # type: ignore[attr-defined]  # django_htmx's middleware puts it there
+    if htmx and not htmx.history_restore_request:
+        response = render(request, "monitoring/_fleet.html", context)
+        if htmx.current_url_abs_path != wanted.address():
+            response.headers["HX-Push-Url"] = wanted.address()
+    else:
+        response = render(request, "monitoring/fleet.html", context | {"totals": queries.fleet_totals(audience)})
+    patch_vary_headers(response, ["HX-Request", "HX-History-Restore-Request"])
+    return response
+
+
+def _sorts() -> list[tuple[str, str]]:
+    return [
+        ("worst", _("Worst first")),
+        ("name", _("By name")),
+        ("cpu", _("Most CPU first")),
+        ("memory", _("Most memory first")),
+    ]

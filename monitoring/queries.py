@@ -1,0 +1,309 @@
+"""What the fleet page shows: cards, totals, and a page of the list. Times inside are epoch ms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from math import ceil, isfinite, nan
+from statistics import fmean
+
+from django.contrib.postgres.aggregates import BitXor
+from django.db.models import BigIntegerField, Count, F, Func, OuterRef, Q, QuerySet, Subquery, TextField, Value
+from django.db.models.functions import Concat
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+
+from monitoring import hot
+from monitoring.access import servers_of
+from monitoring.fleet_filter import FleetFilter
+from monitoring.history.frame import SeriesName
+from monitoring.models import Server, ServerGroup, ServerKind, ServerState, Simulation, Source
+from portal.toolkit.instants import at_ms, from_ms, time_tag
+from portal.toolkit.quantity import quantity
+from portal.toolkit.sparkline import sparkline
+from portal.toolkit.templatetags.icons import icon
+
+CARDS_PER_PAGE = 60
+STATE_ICONS = {
+    ServerState.CRITICAL: "octagon-alert",
+    ServerState.OFFLINE: "unplug",
+    ServerState.WARNING: "triangle-alert",
+    ServerState.UNKNOWN: "circle-question-mark",
+    ServerState.PAUSED: "circle-pause",
+    ServerState.HEALTHY: "circle-check",
+}
+KIND_ICONS = {
+    ServerKind.HOST: "server",
+    ServerKind.WEB: "globe",
+    ServerKind.APP: "app-window",
+    ServerKind.DATABASE: "database",
+    ServerKind.CACHE: "zap",
+    ServerKind.QUEUE: "list-ordered",
+    ServerKind.STORAGE: "hard-drive",
+    ServerKind.LOAD_BALANCER: "network",
+}
+NOT_MEASURING = (ServerState.OFFLINE, ServerState.UNKNOWN, ServerState.PAUSED)
+HIGH, FULL = 80.0, 90.0
+"""From here on a bar is drawn as high and as nearly full. A drawing aid: thresholds decide states, not these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """A share of 100. `text` is shown, `width` (0 to 100) draws the bar, `level` is "", "high" or "full"."""
+
+    text: str
+    width: float
+    level: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerCard:
+    """One server as its card shows it; text is in the language that was active when it was made."""
+
+    id: int
+    url: str
+    name: str
+    state: str
+    state_word: str
+    state_icon: SafeString
+    kind_icon: SafeString
+    facts: str
+    reason: str
+    problem: str
+    simulated: bool
+    at_ms: int
+    seen: SafeString
+    cpu: Gauge
+    memory: Gauge
+    disk: Gauge
+    net_in: str
+    net_out: str
+    line: SafeString
+
+
+@dataclass(frozen=True, slots=True)
+class StateCount:
+    state: str
+    word: str
+    icon: SafeString
+    count: int
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class FleetTotals:
+    """All that an audience may see, in numbers. `digest` changes with the set, names or states of its servers."""
+
+    states: list[StateCount]
+    servers: int
+    simulated: int
+    measuring: int
+    cpu: Gauge
+    memory: Gauge
+    net_in: str
+    net_out: str
+    at_ms: int
+    newest: SafeString
+    simulation_paused: bool
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class PageLink:
+    """A number in the pager; 0 stands for the pages left out."""
+
+    number: int
+    url: str
+    current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FleetPage:
+    """One page of the list; `matched` servers of `servers` pass the filter. An old `digest` means an old list."""
+
+    cards: list[ServerCard]
+    wanted: FleetFilter
+    matched: int
+    servers: int
+    digest: str
+    pages: int
+    links: list[PageLink]
+    previous: str
+    following: str
+
+    @property
+    def first(self) -> int:
+        return (self.wanted.page - 1) * CARDS_PER_PAGE + 1
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.cards) - 1
+
+
+# --- Cards ------------------------------------------------------------------------------------------------------------
+
+
+def server_cards(server_ids: Sequence[int]) -> dict[int, ServerCard]:
+    """The cards of the servers that still exist, in the order asked. One query, two Redis round trips."""
+    problem = Source.objects.filter(server=OuterRef("pk"), failures__gt=0, paused=False).order_by("-error_at")
+    servers = (
+        Server.objects.select_related("group")
+        .only("name", "kind", "state", "state_reason", "seen_at", "simulated", "group__name")
+        .annotate(problem=Subquery(problem.values("error")[:1]))
+        .order_by()
+        .in_bulk(server_ids)
+    )
+    kept = [server_id for server_id in server_ids if server_id in servers]
+    newest, recent = hot.newest(kept), hot.recent(kept, "cpu")
+    return {server_id: _card(servers[server_id], newest[server_id], recent[server_id]) for server_id in kept}
+
+
+def _card(server: Server, newest: hot.Newest, cpu: Sequence[float | None]) -> ServerCard:
+    state, kind = ServerState(server.state), ServerKind(server.kind)
+    seen_ms = newest_ms(newest) or at_ms(server.seen_at) or 0
+    return ServerCard(
+        id=server.pk,
+        url=server.get_absolute_url(),
+        name=server.name,
+        state=state.value,
+        state_word=str(state.label),
+        state_icon=icon(STATE_ICONS[state]),
+        kind_icon=icon(KIND_ICONS[kind], 14),
+        facts=f"{kind.label} · {server.group.name}",
+        reason=_(server.state_reason) if server.state_reason else "",
+        problem=getattr(server, "problem", None) or "",
+        simulated=server.simulated,
+        at_ms=seen_ms,
+        seen=time_tag(from_ms(seen_ms)) if seen_ms else SafeString(""),
+        cpu=gauge(value_of(newest, "cpu")),
+        memory=gauge(value_of(newest, "memory")),
+        disk=gauge(value_of(newest, "disk")),
+        net_in=quantity(value_of(newest, "net_rx"), "KB/s"),
+        net_out=quantity(value_of(newest, "net_tx"), "KB/s"),
+        line=sparkline(cpu),
+    )
+
+
+def newest_ms(newest: hot.Newest) -> int:
+    return max((at for at, _value in newest.values()), default=0)
+
+
+def value_of(newest: hot.Newest, metric: str) -> float | None:
+    found = newest.get(SeriesName(metric))
+    return found[1] if found and isfinite(found[1]) else None
+
+
+def gauge(value: float | None) -> Gauge:
+    if value is None or not isfinite(value):
+        return Gauge(quantity(None, "%"), 0.0, "")
+    level = "full" if value >= FULL else "high" if value >= HIGH else ""
+    return Gauge(quantity(value, "%"), round(min(max(value, 0.0), 100.0), 1), level)
+
+
+# --- Totals -----------------------------------------------------------------------------------------------------------
+
+
+def fleet_totals(audience: str) -> FleetTotals:
+    """The totals of what `audience` may see. Three queries and one Redis round trip, however many servers."""
+    counts, digest = _counts(audience)
+    measuring = list(servers_of(audience).exclude(state__in=NOT_MEASURING).order_by().values_list("pk", flat=True))
+    newest = hot.newest(measuring)
+    sums = {
+        metric: [v for one in newest.values() if (v := value_of(one, metric)) is not None] for metric in hot.HEADLINE
+    }
+    seen_ms = max((newest_ms(one) for one in newest.values()), default=0)
+    simulated = sum(pretended for _count, pretended in counts.values())
+    paused = bool(simulated) and Simulation.objects.filter(paused=True).exists()
+    return FleetTotals(
+        states=[_state_count(state, counts.get(state.value, (0, 0))[0]) for state in ServerState],
+        servers=sum(count for count, _pretended in counts.values()),
+        simulated=simulated,
+        measuring=len(measuring),
+        cpu=gauge(fmean(sums["cpu"]) if sums["cpu"] else nan),
+        memory=gauge(fmean(sums["memory"]) if sums["memory"] else nan),
+        net_in=quantity(sum(sums["net_rx"]) if sums["net_rx"] else None, "KB/s"),
+        net_out=quantity(sum(sums["net_tx"]) if sums["net_tx"] else None, "KB/s"),
+        at_ms=seen_ms,
+        newest=time_tag(from_ms(seen_ms)) if seen_ms else SafeString(""),
+        simulation_paused=paused,
+        digest=digest,
+    )
+
+
+def _counts(audience: str) -> tuple[dict[str, tuple[int, int]], str]:
+    """state → (servers, simulated ones), and the digest of what the list is made of; one query."""
+    parts = [part for name in ("pk", "state", "kind", "group_id", "name") for part in (F(name), Value("/"))]
+    fingerprint = Func(
+        Concat(*parts, output_field=TextField()), Value(0), function="hashtextextended", output_field=BigIntegerField()
+    )
+    rows = (
+        servers_of(audience)
+        .order_by()
+        .values("state")
+        .annotate(count=Count("pk"), pretended=Count("pk", filter=Q(simulated=True)), mark=BitXor(fingerprint))
+    )
+    found = {row["state"]: row for row in rows}
+    marks = repr(sorted((state, row["count"], row["mark"]) for state, row in found.items()))
+    digest = blake2b(marks.encode(), digest_size=8).hexdigest()
+    return {state: (row["count"], row["pretended"]) for state, row in found.items()}, digest
+
+
+def _state_count(state: ServerState, count: int) -> StateCount:
+    url = FleetFilter(state=state.value).address()
+    return StateCount(state.value, str(state.label), icon(STATE_ICONS[state]), count, url)
+
+
+# --- A page of the list -----------------------------------------------------------------------------------------------
+
+
+def fleet_page(audience: str, wanted: FleetFilter) -> FleetPage:
+    """The asked page, or the last one when there are fewer. Four queries, and Redis for the cards (and for a sort)."""
+    counts, digest = _counts(audience)
+    matching = wanted.apply(servers_of(audience))
+    servers = sum(count for count, _pretended in counts.values())
+    matched = matching.count() if wanted.narrows else servers
+    pages = max(1, ceil(matched / CARDS_PER_PAGE))
+    page = min(wanted.page, pages)
+    start = (page - 1) * CARDS_PER_PAGE
+    ids = _ordered(matching, wanted.sort, start, start + CARDS_PER_PAGE)
+    return FleetPage(
+        cards=list(server_cards(ids).values()),
+        wanted=FleetFilter(wanted.state, wanted.kind, wanted.group, wanted.text, wanted.sort, page),
+        matched=matched,
+        servers=servers,
+        digest=digest,
+        pages=pages,
+        links=[PageLink(n, wanted.address(n) if n else "", n == page) for n in _pager(page, pages)],
+        previous=wanted.address(page - 1) if page > 1 else "",
+        following=wanted.address(page + 1) if page < pages else "",
+    )
+
+
+def _ordered(matching: QuerySet[Server], sort: str, start: int, stop: int) -> list[int]:
+    """Ids of the matching servers from `start` to `stop` in that order; what is not measured comes last."""
+    if sort in ("worst", "name"):
+        order = ("state_rank", "name") if sort == "worst" else ("name",)
+        return list(matching.order_by(*order).values_list("pk", flat=True)[start:stop])
+    ids = list(matching.order_by("name").values_list("pk", flat=True))
+    newest = hot.newest(ids)
+    values = {server_id: value_of(newest[server_id], sort) for server_id in ids}
+    return sorted(ids, key=lambda server_id: -(v if (v := values[server_id]) is not None else -1.0))[start:stop]
+
+
+def _pager(page: int, pages: int) -> list[int]:
+    """First, last and the neighbours of `page`; 0 where pages are left out."""
+    shown = sorted({1, pages, *(n for n in range(page - 2, page + 3) if 1 <= n <= pages)})
+    numbers: list[int] = []
+    for number in shown:
+        if numbers and number - numbers[-1] == 2:
+            numbers.append(number - 1)
+        elif numbers and number - numbers[-1] > 2:
+            numbers.append(0)
+        numbers.append(number)
+    return numbers
+
+
+def visible_groups(audience: str) -> list[ServerGroup]:
+    """The groups that have servers which `audience` may see, by name."""
+    return list(ServerGroup.objects.filter(pk__in=servers_of(audience).order_by().values("group_id")))

@@ -1,0 +1,165 @@
+"""What the page of one server shows: its head, and samples for its charts. Times inside are epoch ms."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from math import isfinite
+
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+
+from monitoring import hot
+from monitoring.catalogue import BY_NAME
+from monitoring.history.frame import SeriesName
+from monitoring.history.read import Tracks, names_of, read
+from monitoring.models import Server, ServerKind, ServerState, Source
+from monitoring.panels import metric_label, series_label
+from monitoring.queries import KIND_ICONS, STATE_ICONS, Gauge, gauge, newest_ms, value_of
+from portal.toolkit.instants import at_ms, from_ms, time_tag
+from portal.toolkit.quantity import quantity
+from portal.toolkit.templatetags.icons import icon
+
+GAUGES = ("cpu", "memory", "disk", "swap")
+FACTS: tuple[str, ...] = (
+    *("net_rx", "net_tx", "load1", "response_p95", "throughput", "error_rate", "active_users", "db_connections"),
+    *("query_time", "cache_hit", "queue_depth", "connections", "processes", "uptime", "cpu_cores", "memory_total"),
+)
+FACTS_SHOWN = 10
+RANGES_S = {"15m": 900, "1h": 3600, "6h": 21_600, "24h": 86_400}
+MOST_POINTS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLine:
+    """How one source of the server does: `state` is "ok", "failing", "paused" or "waiting"."""
+
+    name: str
+    url: str
+    state: str
+    interval_s: int
+    ok_at: datetime | None
+    error: str
+    error_at: datetime | None
+    failures: int
+    took: str
+    samples: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """The head of a server's page."""
+
+    id: int
+    name: str
+    description: str
+    state: str
+    state_word: str
+    state_icon: SafeString
+    state_since: datetime
+    reason: str
+    kind_icon: SafeString
+    kind: str
+    group: str
+    simulated: bool
+    at_ms: int
+    seen: SafeString
+    gauges: list[tuple[str, Gauge]]
+    facts: list[tuple[str, str]]
+    sources: list[SourceLine]
+
+
+def vitals(server_ids: Sequence[int]) -> dict[int, Vitals]:
+    """The heads of the servers that still exist. Two queries and one Redis round trip, however many."""
+    servers = Server.objects.select_related("group").prefetch_related("sources").order_by().in_bulk(server_ids)
+    newest = hot.newest(list(servers))
+    return {pk: _vitals(server, newest[pk]) for pk, server in servers.items()}
+
+
+def _vitals(server: Server, newest: hot.Newest) -> Vitals:
+    state, kind = ServerState(server.state), ServerKind(server.kind)
+    seen_ms = newest_ms(newest) or at_ms(server.seen_at) or 0
+    return Vitals(
+        id=server.pk,
+        name=server.name,
+        description=server.description,
+        state=state.value,
+        state_word=str(state.label),
+        state_icon=icon(STATE_ICONS[state], 18),
+        state_since=server.state_since,
+        reason=_(server.state_reason) if server.state_reason else "",
+        kind_icon=icon(KIND_ICONS[kind]),
+        kind=str(kind.label),
+        group=server.group.name,
+        simulated=server.simulated,
+        at_ms=seen_ms,
+        seen=time_tag(from_ms(seen_ms)) if seen_ms else SafeString(""),
+        gauges=[(metric_label(m), gauge(value_of(newest, m))) for m in GAUGES if SeriesName(m) in newest],
+        facts=_facts(newest),
+        sources=[_source_line(source) for source in sorted(server.sources.all(), key=lambda source: source.pk)],
+    )
+
+
+def _facts(newest: hot.Newest) -> list[tuple[str, str]]:
+    had = [metric for metric in FACTS if SeriesName(metric) in newest][:FACTS_SHOWN]
+    return [(metric_label(metric), quantity(value_of(newest, metric), BY_NAME[metric].unit)) for metric in had]
+
+
+def _source_line(source: Source) -> SourceLine:
+    if source.paused:
+        state = "paused"
+    elif source.failures:
+        state = "failing"
+    else:
+        state = "ok" if source.ok_at else "waiting"
+    return SourceLine(
+        name=source.get_collector_display(),
+        url=source.url,
+        state=state,
+        interval_s=source.interval_s,
+        ok_at=source.ok_at,
+        error=_(source.error) if source.error else "",
+        error_at=source.error_at,
+        failures=source.failures,
+        took="" if source.duration_ms is None else quantity(source.duration_ms, "ms"),
+        samples=source.samples,
+    )
+
+
+# --- Samples for charts -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SamplesAsked:
+    """Samples with start_ms <= instant < end_ms of the named metrics (all when empty), thinned to `points`."""
+
+    start_ms: int
+    end_ms: int
+    metrics: frozenset[str]
+    points: int | None
+
+
+def samples_json(server_id: int, asked: SamplesAsked) -> str:
+    """{"at": [ms], "step": ms, "series": [{"metric", "labels", "unit", "label", "values": [number or null]}]}.
+
+    Three queries. Numbers are written with seven significant digits: more than a screen has.
+    """
+    names = [name for name in names_of(server_id) if not asked.metrics or name.metric in asked.metrics]
+    tracks = read(server_id, names, asked.start_ms, asked.end_ms, points=asked.points)
+    series = [_series_json(name, tracks, row) for row, name in enumerate(names)]
+    at = ",".join(map(str, tracks.at_ms.tolist()))
+    return f'{{"at":[{at}],"step":{tracks.step_ms},"series":[{",".join(series)}]}}'
+
+
+def _series_json(name: SeriesName, tracks: Tracks, row: int) -> str:
+    known = BY_NAME.get(name.metric)
+    head = {
+        "metric": name.metric,
+        "labels": json.loads(name.labels) if name.labels else {},
+        "unit": known.unit if known else "",
+        "label": series_label(name),
+    }
+    values = ",".join(f"{value:.7g}" if isfinite(value) else "null" for value in tracks.values[row].tolist())
+    return f'{json.dumps(head, ensure_ascii=False)[:-1]},"values":[{values}]}}'

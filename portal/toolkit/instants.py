@@ -1,0 +1,27 @@
+"""Instants leave the portal as `<time>` in UTC; the browser says them in the person's zone (static/js/time.js)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+
+def at_ms(instant: datetime | None) -> int | None:
+    return None if instant is None else int(instant.timestamp() * 1000)
+
+
+def from_ms(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def time_tag(instant: datetime, show: str = "") -> SafeString:
+    """`instant` as `<time>`; `show` is how the browser says it: "" is an age (12 s ago), else "clock" or "full".
+
+    What stands in it until then is UTC and the same for everyone, so that a fragment may be sent to many.
+    """
+    utc = instant.astimezone(UTC)
+    stamp = utc.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    how = format_html(' data-show="{}"', show) if show else ""
+    return format_html('<time datetime="{}"{}>{} UTC</time>', stamp, how, f"{utc:%Y-%m-%d %H:%M:%S}")

@@ -1,0 +1,142 @@
+// The charts of a server's page: one range, one zoom and one crosshair for all of them.
+
+import { Panel, slidingRange } from "./charts/panel.js";
+import { Samples } from "./charts/samples.js";
+import { localise, serverNow } from "./time.js";
+
+const POINTS_PER_PIXEL = 1.25;
+const SLIDE_MS = 5_000;
+const RETRY_MS = 5_000;
+
+const root = document.getElementById("charts");
+const stale = document.getElementById("stale");
+const resetButton = document.getElementById("reset-zoom");
+const words = root.dataset;
+const cursorId = `samples-${words.server}`;
+
+let zoom = null; // [from, to] in ms; null follows the present
+let range = words.range;
+let goodAt = serverNow(); // when samples were last read
+let retryTimer = 0;
+
+const events = {
+  range: () => zoom ?? slidingRange(rangeMs(range)),
+  zoom: (from, to) => setZoom([from, to]),
+  reset: () => setZoom(null),
+};
+
+/** Panels that load together: the first charts at once, the rest when somebody opens it. */
+class Sheet {
+  #samples;
+  #loaded = false;
+
+  constructor(elements) {
+    this.panels = [...elements].map((figure) => new Panel(figure, words, events));
+    this.#samples = new Samples(words.samples, [...new Set(this.panels.flatMap((panel) => panel.metrics))]);
+  }
+
+  async load() {
+    const points = Math.round(this.panels[0].width * POINTS_PER_PIXEL);
+    if (await this.#samples.load(range, rangeMs(range), points)) this.#show();
+    this.#loaded = true;
+  }
+
+  async more() {
+    if (!this.#loaded) await this.load();
+    else if (await this.#samples.more()) this.#show();
+  }
+
+  #show() {
+    this.panels.forEach((panel) => panel.show(this.#samples.columns(panel.metrics)));
+  }
+}
+
+const sheets = [];
+
+function rangeMs(word) {
+  return 1000 * document.querySelector(`[data-range="${word}"]`).dataset.seconds;
+}
+
+const panels = () => sheets.flatMap((sheet) => sheet.panels);
+
+// --- Reading, and saying so when it fails ---
+
+async function read(how) {
+  clearTimeout(retryTimer);
+  try {
+    await Promise.all(sheets.map((sheet) => sheet[how]()));
+    goodAt = serverNow();
+    stale.hidden = true;
+  } catch (error) {
+    stale.hidden = false;
+    stale.querySelector("time").dateTime = new Date(goodAt).toISOString();
+    localise(stale);
+    if (!document.hidden) retryTimer = setTimeout(() => read(how), RETRY_MS);
+  } finally {
+    root.removeAttribute("aria-busy");
+  }
+}
+
+function setZoom(span) {
+  zoom = span;
+  resetButton.hidden = !zoom;
+  panels().forEach((panel) => panel.redraw());
+}
+
+function choose(word, push) {
+  if (push) history.pushState({}, "", `?range=${word}`);
+  range = word;
+  for (const link of document.querySelectorAll("[data-range]:not(#charts)")) {
+    link.dataset.range === word ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current");
+  }
+  root.setAttribute("aria-busy", "true");
+  setZoom(null);
+  return read("load");
+}
+
+function rangeOfAddress() {
+  const word = new URLSearchParams(location.search).get("range");
+  return document.querySelector(`#ranges [data-range="${CSS.escape(word ?? "")}"]`) ? word : words.firstRange;
+}
+
+// --- What happens on the page ---
+
+document.getElementById("ranges").addEventListener("click", (event) => {
+  const link = event.target.closest("a[data-range]");
+  if (!link || event.metaKey || event.ctrlKey || event.shiftKey) return;
+  event.preventDefault();
+  choose(link.dataset.range, link.dataset.range !== range);
+});
+window.addEventListener("popstate", () => choose(rangeOfAddress(), false));
+resetButton.addEventListener("click", () => setZoom(null));
+document.getElementById("retry").addEventListener("click", () => read("more"));
+document.addEventListener("keydown", (event) => event.key === "Escape" && zoom && setZoom(null));
+document.addEventListener("display:changed", () => panels().forEach((panel) => panel.repaint()));
+document.addEventListener("visibilitychange", () => document.hidden || read("more"));
+
+// The first sample of a server: from here on the page has charts.
+function arrived({ detail: { id, element } }) {
+  if (id !== cursorId) return;
+  if (sheets.length) read("more");
+  else if (Number(element.value) > 0) location.reload();
+}
+document.addEventListener("live:swapped", arrived);
+document.addEventListener("live:epoch", () => read("more"));
+document.addEventListener("live:gone", ({ detail }) => {
+  if (detail.topic !== `vitals:${words.server}`) return;
+  document.dispatchEvent(new CustomEvent("toast", { detail: { kind: "warning", text: words.wordGone } }));
+});
+
+// The present moves on even when nothing arrives: then what is missing shows at the right edge.
+setInterval(() => {
+  if (!zoom && !document.hidden && serverNow() - goodAt > 2 * SLIDE_MS) panels().forEach((panel) => panel.redraw());
+}, SLIDE_MS);
+
+const rest = root.querySelector("details.rest");
+const first = root.querySelectorAll(".family:not(.rest) .panel");
+if (first.length) sheets.push(new Sheet(first));
+rest?.addEventListener("toggle", () => {
+  sheets.push(new Sheet(rest.querySelectorAll(".panel")));
+  read("more");
+}, { once: true });
+read("load");
