@@ -17,12 +17,30 @@ def main() -> None:
     bootstrap.enter(sys.argv)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
     try:
-        from django.core.exceptions import ImproperlyConfigured
-        from django.core.management import execute_from_command_line
-    except ImportError:
+        run(sys.argv)
+    except ModuleNotFoundError as error:
+        if error.name != "django":
+            raise
         bootstrap.rebuild(sys.argv)
+
+
+def run(argv: "list[str]") -> None:
+    """`up` and `test` make the environment that the settings are read from: they run before Django reads any."""
+    from django.core.exceptions import ImproperlyConfigured
+    from django.core.management import execute_from_command_line
+
+    command = argv[1] if len(argv) > 1 else ""
     try:
-        execute_from_command_line(sys.argv)
+        if command == "up":
+            from portal.management.commands.up import Command as Up
+
+            Up().run_from_argv(argv)
+        elif command == "test":
+            from portal.management.commands.test import Command as Test
+
+            Test().run_from_argv(argv)
+        else:
+            execute_from_command_line(argv)
     except ImproperlyConfigured as error:
         sys.exit(f"A setting is wrong: {error}")
 

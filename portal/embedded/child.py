@@ -6,7 +6,8 @@ It runs before each start and restart, so it uses the standard library only (20 
 - `--note`: keeps "pid start-ticks wall-clock quick-ends" there, by which a later `up` finds what an earlier one left.
 - `--signal`: the kernel sends it when the parent dies, even by SIGKILL: nothing outlives its supervisor (Linux).
 - `--user`: the account to become; only root can.
-- `--postgres`: waits until no server of an earlier life uses that data folder, then removes its stale pid file.
+- `--postgres`: waits until no server of an earlier life uses that data folder, and works in it.
+- `--stale`: removes that file, as a pid in it may belong to another process by now; may be given more than once.
 """
 
 import argparse
@@ -90,14 +91,16 @@ def main() -> None:
     parser.add_argument("--signal", type=int, required=True)
     parser.add_argument("--user")
     parser.add_argument("--postgres")
+    parser.add_argument("--stale", type=Path, action="append", default=[])
     parser.add_argument("command", nargs="+")
     options = parser.parse_args()
     quick_ends = _pause(options.note)
     options.note.write_text(f"{os.getpid()} {start_ticks(os.getpid()) or 0} {time.time():.3f} {quick_ends}\n")
     if options.postgres:
         end_users_of(options.postgres)
-        Path(options.postgres, "postmaster.pid").unlink(missing_ok=True)
         os.chdir(options.postgres)
+    for file in options.stale:
+        file.unlink(missing_ok=True)
     if options.user:
         _become(options.user)
     _die_with_parent(options.signal, parent)

@@ -26,7 +26,9 @@ class Keeper:
     """aiosmtpd's handler: a mail is on the disk before it is accepted."""
 
     def __init__(self, folder: Path) -> None:
-        self._box = mailbox.Maildir(folder, create=True)
+        for room in ("tmp", "new", "cur"):  # Maildir makes them only together with the folder, which we have already
+            (folder / room).mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._box = mailbox.Maildir(folder)
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         """Keep the mail under the addresses of its envelope: what a client asked for, whatever the mail says itself."""

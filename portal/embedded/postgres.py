@@ -70,6 +70,10 @@ class Cluster:
         where = urlencode({"host": str(self.sockets)})
         return f"postgresql://{NAME}:{quote(self.password, safe='')}@/{NAME}?{where}"
 
+    def lock_files(self) -> list[Path]:
+        """What a killed server leaves, naming its pid: to be removed before a start, when none runs."""
+        return [self.data / "postmaster.pid", self.sockets / ".s.PGSQL.5432.lock"]
+
     def command(self) -> list[str]:
         """The server in the foreground."""
         return [str(self.binaries / "postgres"), "-D", str(self.data)]

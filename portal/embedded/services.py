@@ -72,6 +72,8 @@ def is_ready(name: str, url: str, timeout_s: float) -> bool:
 def _postgres(place: Place, password: str, *, throw_away: bool) -> Service:
     cluster = postgres.prepare(place.postgres, place.postgres_sockets, password, throw_away=throw_away)
     extra = ["--postgres", str(cluster.data), *(["--user", cluster.account] if cluster.account else [])]
+    for file in cluster.lock_files():
+        extra += ["--stale", str(file)]
     # SIGINT is PostgreSQL's "fast": SIGTERM would wait for every client to leave.
     command = as_child("postgres", place.run, signal.SIGINT, cluster.command(), *extra)
     return Service("postgres", cluster.url, command, signal.SIGINT)

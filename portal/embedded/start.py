@@ -34,6 +34,7 @@ USERNAME = "demo"
 def start(data: Path, servers: int, own: frozenset[str]) -> None:
     """Everything up to the ready line. Raises StartError."""
     kept = Kept.read(data)
+    load_django()  # a second of imports, in which the services come up
     wait_for_services(data, own)
     _say("Preparing the database …")
     prepare_database(kept, servers)
@@ -63,9 +64,19 @@ def wait_for_services(data: Path, own: frozenset[str]) -> None:
             raise StartError(f"{variable} names {where.hostname or where.path}, and nothing usable answers there.")
 
 
-def prepare_database(kept: Kept, servers: int) -> None:
-    """Tables and first rows. Django is loaded here, after the services' addresses are known."""
+def load_django() -> None:
     import django
+    from django.core.exceptions import ImproperlyConfigured
+
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
+    try:
+        django.setup()
+    except ImproperlyConfigured as error:
+        raise StartError(f"A setting is wrong: {error}") from error
+
+
+def prepare_database(kept: Kept, servers: int) -> None:
+    """Tables and first rows."""
     from django.core.management import call_command
 
     os.environ |= {
@@ -73,7 +84,6 @@ def prepare_database(kept: Kept, servers: int) -> None:
         "PORTAL_DEMO_PUSH_TOKEN": kept.push_token,
         "PORTAL_DEMO_READ_TOKEN": kept.read_token,
     }
-    django.setup()
     call_command("migrate", interactive=False, verbosity=0)
     call_command("prepare", servers=servers)
 

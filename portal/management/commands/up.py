@@ -33,7 +33,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
         parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: %(default)s)")
-        parser.add_argument("--data", default=os.environ.get("PORTAL_DATA") or str(ROOT / "var"), help="data folder")
+        parser.add_argument("--data", default=os.environ.get("PORTAL_DATA") or str(ROOT / "var"), help="data folder (default: %(default)s)")
         parser.add_argument("--servers", type=_servers, default=30, help="simulated servers (default: %(default)s)")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -119,6 +119,6 @@ def raise_open_files() -> None:
 
 
 def _servers(text: str) -> int:
-    if not text.isdecimal() or int(text) > 100_000:
-        raise ArgumentTypeError(f"{text!r}: use a whole number from 0 to 100000")
+    if not text.isdecimal() or int(text) > 20_000:
+        raise ArgumentTypeError(f"{text!r}: use a whole number from 0 to 20000")
     return int(text)

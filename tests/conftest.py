@@ -1,0 +1,38 @@
+"""What every test may ask for; `manage.py test` has started PostgreSQL, Redis and mail for the settings."""
+
+from __future__ import annotations
+
+import mailbox as mailboxes
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.running import RunningPortal, running_portal
+
+
+@pytest.fixture
+def mailbox(settings: Any) -> mailboxes.Maildir:
+    """The real mail server's folder, empty; Django's mail goes there over SMTP, not into its list of sent mails."""
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    box = mailboxes.Maildir(settings.DATA_DIR / "mail")
+    box.clear()
+    return box
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder with a path short enough for unix sockets, which under root the account of PostgreSQL can reach."""
+    with tempfile.TemporaryDirectory(prefix="om-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def portal() -> Iterator[RunningPortal]:
+    """One whole portal with five simulated servers, shared: a test that breaks it starts its own (tests.running)."""
+    with tempfile.TemporaryDirectory(prefix="om-") as name, running_portal(Path(name) / "var", servers=5) as running:
+        yield running
