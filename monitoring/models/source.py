@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import Now
@@ -64,6 +65,21 @@ class Source(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_collector_display()} {self.url}".strip()
+
+    def clean(self) -> None:
+        """A URL for those who are read by one, and only for them. May ask the DNS for up to 2 s."""
+        from monitoring.collectors.prometheus import check_url
+
+        self.url = self.url.strip()
+        if self.collector == Collector.PROMETHEUS:
+            if not self.url:
+                raise ValidationError({"url": _("A Prometheus endpoint needs a URL.")}, code="required")
+            try:
+                check_url(self.url)
+            except ValidationError as error:
+                raise ValidationError({"url": error}) from error
+        elif self.url:
+            raise ValidationError({"url": _("This machine is read without a URL: leave it empty.")})
 
 
 class Simulation(models.Model):

@@ -170,7 +170,7 @@ def _read(response: httpcore.Response, max_bytes: int) -> Fetched:
     headers = {name.lower(): value.decode("latin-1") for name, value in response.headers}
     if 300 <= response.status < 400:
         where = headers.get(b"location", "")
-        raise FetchError(_("redirects to %(where)s, which is not followed") % {"where": printable(where) or "?"})
+        raise FetchError(_("it redirects to %(where)s, which is not followed") % {"where": printable(where) or "?"})
     body = _Body(headers.get(b"content-encoding", ""), max_bytes)
     framed = b"content-length" in headers or b"transfer-encoding" in headers
     ending: Literal["complete", "unknown", "cut"] = "complete" if framed else "unknown"
@@ -191,7 +191,7 @@ class _Body:
         coding = encoding.strip().lower()
         if coding not in {"", "identity", "gzip", "x-gzip"}:
             raise FetchError(
-                _("is packed as “%(coding)s”, which was not asked for") % {"coding": printable(coding, 40)}
+                _("the answer is packed as “%(coding)s”, which was not asked for") % {"coding": printable(coding, 40)}
             )
         self.kept = bytearray()
         self._max_bytes = max_bytes
@@ -210,7 +210,7 @@ class _Body:
         try:
             self._keep(self._gzip.decompress(piece, self._max_bytes - len(self.kept) + 1))
         except zlib.error as error:
-            raise FetchError(_("is not valid gzip: %(error)s") % {"error": error}) from error
+            raise FetchError(_("the answer is not valid gzip: %(error)s") % {"error": error}) from error
         if not self._gzip.eof:
             return b""
         following = self._gzip.unused_data
@@ -221,7 +221,9 @@ class _Body:
     def _keep(self, data: bytes) -> None:
         self.kept += data
         if len(self.kept) > self._max_bytes:
-            raise FetchError(_("is larger than %(megabytes)g MB") % {"megabytes": round(self._max_bytes / 1e6, 3)})
+            raise FetchError(
+                _("the answer is larger than %(megabytes)g MB") % {"megabytes": round(self._max_bytes / 1e6, 3)}
+            )
 
     @property
     def is_cut(self) -> bool:

@@ -61,7 +61,7 @@ class Deadline:
         return left
 
     def missed(self) -> FetchError:
-        return FetchError(_("was not finished within %(seconds)g s") % {"seconds": self.seconds})
+        return FetchError(_("no complete answer within %(seconds)g s") % {"seconds": self.seconds})
 
 
 Resolve = Callable[[str, float], Sequence[Address]]

@@ -112,14 +112,14 @@ def drip(start: bytes, every_s: float) -> Callable[[socket.socket], None]:
 def test_a_drip_of_bytes_does_not_move_the_deadline(start: bytes) -> None:
     with serving(drip(start, 0.1)) as server:
         began = time.monotonic()
-        assert refusal(server.url, timeout_s=1.0) == "was not finished within 1 s"
+        assert refusal(server.url, timeout_s=1.0) == "no complete answer within 1 s"
     assert 0.9 <= time.monotonic() - began <= 2.0
 
 
 def test_a_silent_server_is_left_at_the_deadline() -> None:
     with serving(lambda connection: time.sleep(5)) as server:
         began = time.monotonic()
-        assert refusal(server.url, timeout_s=0.5) == "was not finished within 0.5 s"
+        assert refusal(server.url, timeout_s=0.5) == "no complete answer within 0.5 s"
     assert time.monotonic() - began <= 1.5
 
 
@@ -137,7 +137,7 @@ def test_a_body_that_never_ends_is_capped() -> None:
             connection.sendall(b"x" * 65536)
 
     with serving(answer) as server:
-        assert refusal(server.url, max_bytes=300_000) == "is larger than 0.3 MB"
+        assert refusal(server.url, max_bytes=300_000) == "the answer is larger than 0.3 MB"
 
 
 def test_a_gzip_bomb_is_stopped_at_the_cap() -> None:
@@ -147,7 +147,7 @@ def test_a_gzip_bomb_is_stopped_at_the_cap() -> None:
         unpacked.add(bomb)
     assert len(unpacked.kept) == 1_000_001
     with serving(page(bomb, "text/plain", "Content-Encoding: gzip")) as server:
-        assert refusal(server.url) == "is larger than 1 MB"
+        assert refusal(server.url) == "the answer is larger than 1 MB"
 
 
 def test_a_huge_header_is_refused() -> None:
@@ -157,7 +157,7 @@ def test_a_huge_header_is_refused() -> None:
 
 def test_an_encoding_that_was_not_asked_for_is_refused() -> None:
     with serving(page("x", "text/plain", "Content-Encoding: br")) as server:
-        assert refusal(server.url) == "is packed as “br”, which was not asked for"
+        assert refusal(server.url) == "the answer is packed as “br”, which was not asked for"
 
 
 @pytest.mark.parametrize("data", [b"", b"220 mail ready\r\n", b"HTTP/1.1 abc\r\n\r\n"])
@@ -176,13 +176,13 @@ def test_a_redirect_is_an_error_that_says_where_it_points() -> None:
     with serving(page("never seen")) as inner:
         to = f"Location: {inner.url}\r\nContent-Length: 0\r\n\r\n"
         with serving(raw(b"HTTP/1.1 302 Found\r\n" + to.encode())) as server:
-            assert refusal(server.url) == f"redirects to {inner.url}, which is not followed"
+            assert refusal(server.url) == f"it redirects to {inner.url}, which is not followed"
     assert inner.requests == []
 
 
 def test_what_a_stranger_says_is_one_printable_line() -> None:
     with serving(raw(b"HTTP/1.1 302 Found\r\nLocation: /\x9b31m\r\nContent-Length: 0\r\n\r\n")) as server:
-        assert refusal(server.url) == "redirects to /\ufffd31m, which is not followed"
+        assert refusal(server.url) == "it redirects to /\ufffd31m, which is not followed"
 
 
 # --- Places that are not connected to ---------------------------------------------------------------------------------

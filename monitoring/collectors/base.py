@@ -1,0 +1,38 @@
+"""What every collector is: a module of this folder, named as `Collector` names it, with a `collect`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Protocol, cast
+
+from monitoring.history.frame import SeriesName
+from monitoring.models import Source
+
+
+class CollectError(Exception):
+    """Nothing was collected; the message says why, in words for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What one run brought, all of one instant. NaN is a gap: known series of which nothing can be said now.
+
+    `samples` counts what the target showed, `complaint` says in words what of it could not be used ("" for nothing).
+    """
+
+    values: Mapping[SeriesName, float]
+    samples: int
+    complaint: str = ""
+
+
+class Collect(Protocol):
+    def __call__(self, source: Source, now_ms: int) -> Collected:
+        """Read `source` now (epoch ms), within its time-out. Raises CollectError. Touches no database."""
+        ...
+
+
+def collector(name: str) -> Collect:
+    """The `collect` of the collector that `Source.collector` names."""
+    return cast(Collect, import_module(f"{__package__}.{name}").collect)

@@ -1,0 +1,98 @@
+"""Any endpoint that shows exposition text: node_exporter, windows_exporter, or a program telling about itself."""
+
+from __future__ import annotations
+
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
+
+from monitoring.catalogue import BY_NAME
+from monitoring.collectors import exposition, mapping
+from monitoring.collectors.base import Collected, CollectError
+from monitoring.collectors.counters import Counters
+from monitoring.collectors.exposition import Exposition
+from monitoring.collectors.measures import Values, tidy
+from monitoring.history.frame import SeriesName, canonical_labels
+from monitoring.models import Source
+from portal.toolkit.http import Fetched, FetchError, fetch
+from portal.toolkit.targets import check_place, printable
+
+MAX_BYTES = 16_000_000
+MAX_LABELS = 2000  # bytes: the labels are part of an index, whose rows have a limit
+ACCEPT = "text/plain;version=0.0.4,application/openmetrics-text;version=1.0.0;q=0.8,*/*;q=0.1"
+
+
+def collect(source: Source, now_ms: int) -> Collected:
+    try:
+        answer = fetch(source.url, timeout_s=source.timeout_s, max_bytes=MAX_BYTES, accept=ACCEPT)
+    except FetchError as error:
+        raise CollectError(str(error)) from error
+    shown = read(answer, limit=source.sample_limit, everything=source.keep_everything)
+    counters = Counters.recall(source.pk, now_ms)
+    values = tidy(mapping.catalogue_values(shown.samples, counters))
+    if source.keep_everything:
+        values |= _other_values(shown, counters)
+    counters.keep()
+    if not values:
+        raise CollectError(
+            _("none of the %(count)d samples is known to the catalogue; “keep every series” would keep them")
+            % {"count": shown.seen}
+        )
+    return Collected(values, shown.seen, shown.complaint)
+
+
+def read(answer: Fetched, *, limit: int, everything: bool) -> Exposition:
+    """The samples of `answer`: those that feed the catalogue, or all. CollectError when it holds none."""
+    if answer.status != 200:
+        raise CollectError(_("the answer has the status %(status)d") % {"status": answer.status})
+    text = answer.body.decode("utf-8-sig", errors="replace")
+    start = text.lstrip()[:80]
+    if start.startswith("<"):
+        raise CollectError(
+            _("the answer is a web page (HTML), not metrics: line 1 is “%(line)s”")
+            % {"line": printable(start.split("\n", 1)[0], 60)}
+        )
+    try:
+        shown = exposition.parse(
+            text, limit=limit, whole=answer.ending == "complete", wanted=None if everything else mapping.NAMES
+        )
+    except exposition.TooManySamplesError as error:
+        raise CollectError(
+            _("the answer has more than %(limit)d samples, the limit of this source") % {"limit": limit}
+        ) from error
+    is_openmetrics = answer.content_type.startswith("application/openmetrics-text")
+    shown.cut |= answer.ending == "cut" or (is_openmetrics and not shown.has_eof)
+    if not shown.seen:
+        raise CollectError(_("the answer holds no metrics"))
+    if shown.bad == shown.seen:
+        raise CollectError(_("the answer is not metrics. %(complaint)s") % {"complaint": shown.complaint})
+    return shown
+
+
+def _other_values(shown: Exposition, counters: Counters) -> Values:
+    """What feeds no catalogue metric, under its own name: gauges as they are, counters as rates per second."""
+    values: Values = {}
+    for sample in shown.samples:
+        if sample.name in mapping.NAMES:
+            continue
+        kind = shown.kind(sample.name)
+        labels = canonical_labels(sample.labels)
+        # A name of the catalogue has the catalogue's unit: this is another thing.
+        name = SeriesName(f"exported_{sample.name}" if sample.name in BY_NAME else sample.name, labels)
+        if kind == "made":
+            continue
+        if name in values or len(labels.encode()) > MAX_LABELS:
+            shown.name_bad(sample.line, f"{sample.name}{labels}")
+            continue
+        values[name] = counters.rate(mapping.series_key(sample), sample.value) if kind == "counter" else sample.value
+    return values
+
+
+def check_url(url: str) -> None:
+    """Raise ValidationError, in words for whoever typed it, when `url` is not one that could be collected from.
+
+    May ask the DNS for up to 2 s; a name that it does not know yet is accepted.
+    """
+    try:
+        check_place(url)
+    except FetchError as error:
+        raise ValidationError(str(error), code="url") from error

@@ -1,0 +1,176 @@
+"""Collecting what is due: each source is claimed in the database, read in its own thread, and told when it is next.
+
+A claim is a lease: `due_at` moves to where the run must be over. A worker that dies leaves nothing behind but that.
+Slow targets hold threads of this pool and nobody else's time.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+import structlog
+from django.db import Error, connections
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from monitoring.collectors.base import Collected, CollectError, collector
+from monitoring.history.frame import Frame, Refusal
+from monitoring.history.record import record
+from monitoring.models import Collector, Source
+from portal.toolkit.targets import printable
+
+log = structlog.get_logger(__name__)
+
+THREADS = 32
+LEASE_MARGIN_S = 5
+BACK_OFF_AT_MOST_S = 300
+BACK_OFF_DOUBLINGS = 5
+JITTER = 0.1
+MAX_ERROR = 500
+GOLDEN_RATIO = 0.6180339887
+
+# The second condition finds what a clock that was set back has put off for longer than any interval or back-off.
+_CLAIM = """
+WITH due AS MATERIALIZED (
+    SELECT source.id
+    FROM monitoring_source source JOIN monitoring_server server ON server.id = source.server_id
+    WHERE NOT source.paused AND NOT server.paused AND (
+        source.due_at <= %(now)s
+        OR source.due_at > %(now)s + make_interval(secs => 2 * source.interval_s + source.timeout_s + 600)
+    )
+    ORDER BY source.due_at
+    LIMIT %(most)s
+    FOR UPDATE OF source SKIP LOCKED
+)
+UPDATE monitoring_source source
+SET due_at = %(now)s + make_interval(secs => source.timeout_s + %(margin)s)
+FROM due
+WHERE source.id = due.id
+RETURNING source.*
+"""
+
+_claiming = threading.Lock()
+_running: set[Future[None]] = set()
+
+
+@lru_cache(maxsize=1)
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(THREADS, thread_name_prefix="collect")
+
+
+def collect_due(now: datetime | None = None) -> list[Future[None]]:
+    """Start a run of every source that is due, as far as this process has free threads, and return at once.
+
+    May run as often and in as many processes as it likes: a source is run by one at a time. Without PostgreSQL it does
+    nothing; the next tick tries again.
+    """
+    with _claiming:
+        _running.difference_update([run for run in _running if run.done()])
+        try:
+            sources = claim(now or timezone.now(), THREADS - len(_running))
+        except Error as error:
+            log.warning("collect_claim_failed", error=str(error))
+            return []
+        started = [_pool().submit(_run, source) for source in sources]
+        _running.update(started)
+    return started
+
+
+def claim(now: datetime, most: int) -> list[Source]:
+    """At most `most` sources that are due, those that wait longest first; nobody else gets them until `due_at`."""
+    if most < 1:
+        return []
+    return list(Source.objects.raw(_CLAIM, {"now": now, "most": most, "margin": LEASE_MARGIN_S}))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run went: what is to be written into the source. `error` with `ok` names the part that was not usable."""
+
+    ok: bool
+    error: str
+    duration_ms: int
+    samples: int | None = None
+
+
+def _run(source: Source) -> None:
+    """A worker's loop has nobody above it: whatever happens is logged, and the lease brings the source back."""
+    try:
+        settle(source, run_once(source), timezone.now())
+    except Error as error:
+        log.warning("collect_not_kept", source=source.pk, error=str(error))
+    except Exception:
+        log.exception("collect_failed", source=source.pk)
+    finally:
+        connections.close_all()
+
+
+def run_once(source: Source) -> Outcome:
+    """Read the source and record what it showed. Raises django.db.Error when that could not be committed."""
+    began, at_ms = time.monotonic(), time.time_ns() // 1_000_000
+    try:
+        collected = collector(source.collector)(source, at_ms)
+    except CollectError as error:
+        return Outcome(False, str(error), _ms_since(began))
+    except Exception as error:
+        log.exception("collector_broken", source=source.pk, collector=source.collector)
+        return Outcome(False, _("unexpected: %(error)s") % {"error": type(error).__name__}, _ms_since(began))
+    duration_ms = _ms_since(began)
+    frame = Frame.of(source.server_id, at_ms, {**collected.values})
+    refused = record([frame], origin=source.collector).refused
+    return Outcome(True, _complaint(collected, refused), duration_ms, collected.samples)
+
+
+def _ms_since(began: float) -> int:
+    return round(1000 * (time.monotonic() - began))
+
+
+def _complaint(collected: Collected, refused: list[Refusal]) -> str:
+    words = [collected.complaint] if collected.complaint else []
+    if refused:
+        names = ", ".join(sorted({refusal.metric or "*" for refusal in refused})[:5])
+        words.append(
+            _("Not kept: %(count)d of %(names)s (%(reason)s).")
+            % {"count": len(refused), "names": names, "reason": refused[0].reason}
+        )
+    return " ".join(words)
+
+
+def settle(source: Source, outcome: Outcome, now: datetime) -> bool:
+    """Write down how it went and when it is next. False when the lease ended meanwhile and somebody else has it."""
+    fields: dict[str, Any] = {"error": printable(outcome.error, MAX_ERROR), "duration_ms": outcome.duration_ms}
+    if outcome.error:
+        fields["error_at"] = now
+    if outcome.ok:
+        fields |= {"ok_at": now, "failures": 0, "samples": outcome.samples, "due_at": next_on_grid(source, now)}
+    else:
+        fields |= {"failures": source.failures + 1, "due_at": now + back_off(source)}
+        log.info("collect_failed", source=source.pk, failures=fields["failures"], error=fields["error"])
+    # Whoever claimed it after us, or asked for a run now, has moved due_at: then theirs counts.
+    return bool(Source.objects.filter(pk=source.pk, due_at=source.due_at).update(**fields))
+
+
+def next_on_grid(source: Source, now: datetime) -> datetime:
+    """The next multiple of the interval, shifted by the source's id so that not all are read in one second.
+
+    The machine's own numbers stay unshifted: their grid is the one of the hot layer's slots.
+    """
+    interval = source.interval_s
+    shift = 0.0 if source.collector == Collector.HOST else source.pk * GOLDEN_RATIO % 1 * interval
+    passed = math.floor((now.timestamp() - shift) / interval)
+    return datetime.fromtimestamp((passed + 1) * interval + shift, UTC)
+
+
+def back_off(source: Source) -> timedelta:
+    """How long to leave a source alone that failed again: doubling, at most 5 minutes, never under its interval."""
+    doubled = source.interval_s * 2 ** min(source.failures, BACK_OFF_DOUBLINGS)
+    seconds = max(source.interval_s, min(doubled, BACK_OFF_AT_MOST_S))
+    return timedelta(seconds=seconds * random.uniform(1 - JITTER, 1 + JITTER))  # noqa: S311
