@@ -38,6 +38,7 @@ NETWORK_SIGNS = (
     "NewConnectionError", "Temporary failure in name resolution", "Name or service not known", "Connection refused",
     "No route to host", "Network is unreachable", "timed out", "ProxyError", "SSLError", "CERTIFICATE_VERIFY_FAILED",
     "error sending request", "dns error", "ENOTFOUND", "ECONNREFUSED", "ETIMEDOUT", "EAI_AGAIN", "network connectivity",
+    "(from versions: none)",
 )  # fmt: skip
 
 
