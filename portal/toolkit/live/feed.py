@@ -51,7 +51,7 @@ class Feed:
         self._own = f"live:beat:{secrets.token_hex(8)}"
         self._beat_sent = self._beat_heard = 0
         self._heard_at = 0.0
-        self._is_on = False
+        self.is_on = False
         self.is_lost = False
         """From a failure until the next beat is heard; not while it starts."""
 
@@ -66,14 +66,14 @@ class Feed:
             except Exception as error:  # the worker's loop: deaf for ever would be worse than whatever this is
                 logger.exception("live feed broke")
                 said = repr(error)
-            failures = 0 if self._is_on else failures + 1
+            failures = 0 if self.is_on else failures + 1
             self._lose(said)
             await asyncio.sleep(RECONNECT_S[min(failures, len(RECONNECT_S) - 1)])
 
     def _lose(self, said: str) -> None:
         if not self.is_lost:
             logger.warning("live feed lost", error=said)
-        self._is_on, self.is_lost = False, True
+        self.is_on, self.is_lost = False, True
         self._on_lost()
 
     async def _listen(self) -> None:
@@ -120,11 +120,11 @@ class Feed:
         missed = number != self._beat_heard + 1  # also the first on a new connection: nobody knows what came before
         self._beat_heard = number
         self._heard_at = asyncio.get_running_loop().time()
-        if not self._is_on:
+        if not self.is_on:
             logger.info("live feed is on")
         elif missed:
             logger.warning("live beat missed")
-        self._is_on, self.is_lost = True, False
+        self.is_on, self.is_lost = True, False
         if missed:
             self._on_gap()
 

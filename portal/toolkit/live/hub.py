@@ -18,7 +18,7 @@ from portal.toolkit.live.feed import Feed
 from portal.toolkit.live.fragment import GONE, Fragment
 from portal.toolkit.live.renderer import Job, Renderer
 from portal.toolkit.live.topic import Address
-from portal.toolkit.live.watcher import Watcher
+from portal.toolkit.live.watcher import BEAT_EVERY_S, Watcher
 
 TICK_S = 1.0
 LINGER_S = 30.0
@@ -50,7 +50,7 @@ class Hub:
         self._rendering_since: float | None = None
         self._renderer = Renderer()
         self._feed = Feed(
-            on_touched=self._on_touched, on_control=self._on_control, on_gap=self.touch_all, on_lost=self._check_health
+            on_touched=self._on_touched, on_control=self._on_control, on_gap=self._on_gap, on_lost=self._check_health
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._linger: asyncio.TimerHandle | None = None
@@ -80,6 +80,11 @@ class Hub:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._renderer.close()
+
+    @property
+    def is_hearing(self) -> bool:
+        """Whether touches reach this hub now."""
+        return self._feed.is_on
 
     # --- Sockets ----------------------------------------------------------------------------------------------------
 
@@ -128,6 +133,11 @@ class Hub:
                 if not languages:
                     del self._fragments[address.topic][address.key]
 
+    def set_pace(self, watcher: Watcher, pace_s: float) -> None:
+        """At most one frame every `pace_s` seconds; what a faster pace allows goes at once."""
+        watcher.set_pace(pace_s)
+        self._wake.set()
+
     # --- What changed -----------------------------------------------------------------------------------------------
 
     def _on_touched(self, said: Any) -> None:
@@ -142,8 +152,13 @@ class Hub:
                         self._touch(fragment)
         self._wake.set()
 
+    def _on_gap(self) -> None:
+        """Touches and orders may have been missed."""
+        self.touch_all()
+        self._on_control({"missed": True})
+
     def touch_all(self) -> None:
-        """Whole state for everybody: something may have been missed."""
+        """Whole state for everybody."""
         for fragment in self._every_fragment():
             self._touch(fragment)
         self._check_health()
@@ -184,7 +199,7 @@ class Hub:
     async def _flush(self, now: float) -> None:
         ready = [watcher for watcher in self._due if not watcher.is_busy and watcher.ready_at <= now]
         self._due.difference_update(ready)
-        batches = [(watcher, watcher.take_unsent()) for watcher in ready]
+        batches = [(watcher, watcher.take_unsent(now)) for watcher in ready]
         stale = {fragment for _, batch in batches for fragment in batch if fragment.is_stale}
         if stale:
             await self._render(stale)
@@ -225,15 +240,21 @@ class Hub:
 
     def _deliver(self, watcher: Watcher, batch: Iterable[Fragment], now: float) -> None:
         """Post what of `batch` the watcher has not had yet, and the beat when it is time, if that is anything."""
+        if watcher not in self.watchers:
+            return
         parts = []
         for fragment in batch:
             if watcher.watched.get(fragment, fragment.serial) != fragment.serial:
                 watcher.watched[fragment] = fragment.serial
                 parts.append(fragment.text)
+        is_beat = not parts
         if watcher.beat_at <= now:
             parts.append(self._beat(watcher))
-        if parts and watcher in self.watchers:
-            watcher.post("\n".join(parts), now=now)
+            watcher.beat_at = now + BEAT_EVERY_S
+        if parts:
+            watcher.post("\n".join(parts), now=now, is_beat=is_beat)
+        if watcher.unsent:
+            self._due.add(watcher)
 
     def _beat(self, watcher: Watcher) -> str:
         return (

@@ -27,6 +27,7 @@ MOST_WATCHED = 500
 LONGEST_MESSAGE = 64 * 1024
 RECHECK_S = (30.0, 50.0)
 RECHECK_WHEN_AWAY_S = 10.0
+RECHECK_AFTER_GAP_S = 10.0
 CLOSE_TIMEOUT_S = 2.0
 
 Scope = Mapping[str, Any]
@@ -130,7 +131,7 @@ class LiveSocket:
             if "ping" in said:
                 await self._say(pong=said["ping"])
             if "pace" in said:
-                self._watcher.set_pace(_pace_s(said["pace"]))
+                self._hub.set_pace(self._watcher, _pace_s(said["pace"]))
             if "unwatch" in said:
                 self._unwatch(_addresses(said["unwatch"]))
             if "watch" in said:
@@ -166,6 +167,9 @@ class LiveSocket:
             self._end(SIGNED_OUT)
         if said.get("recheck_user") == self._user.pk:
             self._recheck_now.set()
+        if said.get("missed"):  # an order may have been missed too
+            spread_s = random.uniform(0, RECHECK_AFTER_GAP_S)  # noqa: S311
+            asyncio.get_running_loop().call_later(spread_s, self._recheck_now.set)
 
     async def _recheck_for_ever(self) -> None:
         """A socket keeps what it was given when it opened, so look again at session and rights, spread over time."""

@@ -24,6 +24,7 @@ class Watcher:
     """
 
     __slots__ = (
+        "_beat_free_at",
         "_frame",
         "_free_at",
         "_posted",
@@ -60,7 +61,7 @@ class Watcher:
         self.frames = 0
         self.beat_at = 0.0
         self.sending_since: float | None = None
-        self._free_at = 0.0
+        self._free_at = self._beat_free_at = 0.0
         self._frame = ""
         self._posted = asyncio.Event()
 
@@ -70,14 +71,18 @@ class Watcher:
 
     @property
     def ready_at(self) -> float:
-        """When the next frame may go, in the loop's time."""
-        return self._free_at - SLACK_S
+        """When the next frame may go, in the loop's time: with what is unsent, or earlier with a beat alone."""
+        beat_at = max(self.beat_at, self._beat_free_at)
+        return min(beat_at, self._free_at - SLACK_S) if self.unsent else beat_at
 
     def set_pace(self, pace_s: float) -> None:
         self._free_at += pace_s - self.pace_s
         self.pace_s = pace_s
 
-    def take_unsent(self) -> set[Fragment]:
+    def take_unsent(self, now: float) -> set[Fragment]:
+        """What the next frame should carry; nothing while the pace does not allow it."""
+        if self._free_at - SLACK_S > now:
+            return set()
         taken, self.unsent = self.unsent, set()
         return taken
 
@@ -86,11 +91,12 @@ class Watcher:
         self.watched = dict.fromkeys(self.watched, 0)
         self.unsent = set(self.watched)
 
-    def post(self, frame: str, *, now: float) -> None:
+    def post(self, frame: str, *, now: float, is_beat: bool) -> None:
         """Hand the next frame to the sending task. The watcher must not be busy."""
         assert not self.is_busy
-        self._free_at = max(now, self._free_at) + self.pace_s
-        self.beat_at = now + BEAT_EVERY_S
+        fastest = PACES_S["high"]
+        self._free_at = max(self._free_at, now + fastest) if is_beat else max(now, self._free_at) + self.pace_s
+        self._beat_free_at = now + fastest
         self._frame = frame
         self._posted.set()
 

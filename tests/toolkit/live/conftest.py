@@ -18,6 +18,7 @@ from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
 from django.test import Client
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
 from portal.accounts.models import User
 from portal.toolkit.live import hub as hub_module
@@ -187,7 +188,7 @@ class Portal:
         cookies = "; ".join(f"{name}={morsel.value}" for name, morsel in client.cookies.items())
         with connect(
             f"ws://127.0.0.1:{self.port}/ws/live/?{query}{address}",
-            origin=origin or f"http://127.0.0.1:{self.port}",  # type: ignore[arg-type]
+            origin=Origin(origin or f"http://127.0.0.1:{self.port}"),
             additional_headers={"Cookie": cookies, **headers},
         ) as open_socket:
             yield LiveClient(open_socket)

@@ -103,7 +103,7 @@ async def test_a_subscription_that_was_cut_is_followed_by_whole_state(
     private_redis: PrivateRedis, end: End, gauge: Gauge
 ) -> None:
     gauge.values["1"] = "untold"
-    toolkit_redis.client().execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+    toolkit_redis.client().client_kill_filter(_type="pubsub")
     await end.gets("untold", within_s=5)
 
 
