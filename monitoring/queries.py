@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import blake2b
 from math import ceil, isfinite, nan
 from statistics import fmean
@@ -11,6 +12,7 @@ from statistics import fmean
 from django.contrib.postgres.aggregates import BitXor
 from django.db.models import BigIntegerField, Count, F, Func, OuterRef, Q, QuerySet, Subquery, TextField, Value
 from django.db.models.functions import Concat
+from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
@@ -131,6 +133,7 @@ class FleetPage:
     links: list[PageLink]
     previous: str
     following: str
+    made_at: datetime
 
     @property
     def first(self) -> int:
@@ -277,6 +280,7 @@ def fleet_page(audience: str, wanted: FleetFilter) -> FleetPage:
         links=[PageLink(n, wanted.address(n) if n else "", n == page) for n in _pager(page, pages)],
         previous=wanted.address(page - 1) if page > 1 else "",
         following=wanted.address(page + 1) if page < pages else "",
+        made_at=timezone.now(),
     )
 
 

@@ -27,7 +27,7 @@ FACTS: tuple[str, ...] = (
     *("net_rx", "net_tx", "load1", "response_p95", "throughput", "error_rate", "active_users", "db_connections"),
     *("query_time", "cache_hit", "queue_depth", "connections", "processes", "uptime", "cpu_cores", "memory_total"),
 )
-FACTS_SHOWN = 10
+FACTS_SHOWN = 7
 RANGES_S = {"15m": 900, "1h": 3600, "6h": 21_600, "24h": 86_400}
 MOST_POINTS = 2000
 

@@ -7,7 +7,7 @@ import math
 from django.utils.translation import gettext as _
 
 NOTHING = "–"
-# A unit that grows: how often it takes the next name. Network rates and memory are counted in 1,024s.
+# A unit that grows takes the next name from a thousand on. Network rates and memory are counted in 1,024s.
 LADDERS = {"KB/s": ("KB/s", "MB/s", "GB/s", "TB/s"), "MB": ("MB", "GB", "TB", "PB")}
 
 
@@ -31,7 +31,7 @@ def quantity(value: float | None, unit: str) -> str:
         value, unit = value / 1000, "s"
     ladder = LADDERS.get(unit, (unit,))
     step = 0
-    while abs(value) >= 1024 and step < len(ladder) - 1:
+    while abs(value) >= 999.5 and step < len(ladder) - 1:
         value, step = value / 1024, step + 1
     return f"{digits(value)} {ladder[step]}".rstrip()
 

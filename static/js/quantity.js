@@ -20,6 +20,12 @@ function duration(seconds, words) {
   return next ? `${head} ${Math.floor((whole % size) / next[0])} ${next[1]}` : head;
 }
 
+/** As `quantity`, for the ticks of an axis: round numbers, written short. */
+export function tick(value, unit, words) {
+  if (unit === "%") return `${Number(value.toFixed(2))}%`;
+  return value === 0 ? "0" : quantity(value, unit, words);
+}
+
 export function quantity(value, unit, words) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";
   if (unit === "%") return `${formats[value < 99.95 ? 1 : 0].format(value)}%`;
@@ -27,6 +33,6 @@ export function quantity(value, unit, words) {
   if (unit === "ms" && value >= 1000) [value, unit] = [value / 1000, "s"];
   const ladder = LADDERS[unit] ?? [unit];
   let step = 0;
-  while (Math.abs(value) >= 1024 && step < ladder.length - 1) [value, step] = [value / 1024, step + 1];
+  while (Math.abs(value) >= 999.5 && step < ladder.length - 1) [value, step] = [value / 1024, step + 1];
   return `${digits(value)} ${ladder[step]}`.trim();
 }

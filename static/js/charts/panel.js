@@ -1,7 +1,7 @@
 // One chart with its legend, its summary in words and its table.
 
 import uPlot from "../../uplot/uPlot.esm.js";
-import { quantity } from "../quantity.js";
+import { quantity, tick } from "../quantity.js";
 import { fullTime, serverNow } from "../time.js";
 
 const COLOURS = 8;
@@ -10,6 +10,10 @@ const TABLE_ROWS = 200;
 const MOST_SUMMARISED = 6;
 const LANGUAGE = document.documentElement.lang || undefined;
 const ZONE = document.body.dataset.timeZone || undefined;
+
+// Steps of an axis that counts in 1,024s: 1, 2, 5, 10, … of each of its units.
+const BINARY_STEPS = [0, 1, 2, 3, 4].flatMap((power) => [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500].map((step) => step * 1024 ** power));
+const BINARY = { "KB/s": BINARY_STEPS, MB: BINARY_STEPS };
 
 const clock = (options) => new Intl.DateTimeFormat(LANGUAGE, { timeZone: ZONE, hour12: false, ...options });
 const HOURS = clock({ hour: "2-digit", minute: "2-digit" });
@@ -96,7 +100,7 @@ export class Panel {
       scales: { x: { range: () => this.#events.range() }, y: { range: (_, low, high) => this.#span(low, high) } },
       axes: [
         { ...axis, size: 24, space: 64, grid: { stroke: faint, width: 1 }, values: (_, splits, __, ___, step) => splits.map((at) => (step < 60_000 ? SECONDS : HOURS).format(at)) },
-        { ...axis, size: 58, space: 28, grid: { stroke: faint, width: 1 }, values: (_, splits) => splits.map((value) => this.#say(value, this.#shown.series[0])) },
+        { ...axis, size: 58, space: 28, incrs: BINARY[this.#figure.dataset.unit], grid: { stroke: faint, width: 1 }, values: (_, splits) => splits.map((value) => tick(value, this.#shown.series[0].unit, this.#words)) },
       ],
       series: [{}, ...this.#shown.series.map((one, i) => this.#line(one, i))],
       cursor: {
@@ -174,11 +178,19 @@ export class Panel {
   #showLegend() {
     const legend = this.#figure.querySelector(".legend");
     const labels = this.#shown.series.map((one) => one.label);
-    if ([...legend.children].map((item) => item.dataset.label).join("\n") !== labels.join("\n")) {
+    if ([...legend.querySelectorAll('[data-label]')].map((item) => item.dataset.label).join("\n") !== labels.join("\n")) {
       legend.replaceChildren(...labels.map((label, i) => legendItem(label, i)));
       this.#chart?.redraw(); // the colours are those of the legend
     }
     this.#showValues();
+  }
+
+  // One series has room for its extremes.
+  #showStats(text) {
+    const legend = this.#figure.querySelector(".legend");
+    const stats = legend.querySelector(".stats") ?? legend.appendChild(document.createElement("li"));
+    stats.className = "stats";
+    stats.textContent = text;
   }
 
   #showValues() {
@@ -201,6 +213,7 @@ export class Panel {
       const [low, high] = values.reduce(([a, b], v) => [Math.min(a, v), Math.max(b, v)], [Infinity, -Infinity]);
       const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
       const said = [[wordNow, values.at(-1)], [wordMin, low], [wordAvg, mean], [wordMax, high]];
+      if (series.length === 1) this.#showStats(said.slice(1).map(([word, value]) => `${word} ${this.#say(value, one)}`).join(" · "));
       return `${one.label}: ${said.map(([word, value]) => `${word} ${this.#say(value, one)}`).join(", ")}`;
     });
     this.#figure.querySelector(".says").textContent = parts.join(". ") || wordNone;
