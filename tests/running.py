@@ -116,13 +116,6 @@ class RunningPortal:
                 continue
         self.process.wait()
 
-    def remove(self) -> None:
-        """The data of a stopped portal, wherever it is."""
-        elsewhere = self.data / "postgres.path"
-        if elsewhere.exists():
-            shutil.rmtree(elsewhere.read_text().strip(), ignore_errors=True)
-        shutil.rmtree(self.data, ignore_errors=True)
-
     def report(self) -> str:
         """What `up` said and the last lines of each log."""
         logs = sorted((self.data / "logs").glob("*.log"))
@@ -136,6 +129,14 @@ def bare_environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if k not in services and not k.startswith("PORTAL_")}
 
 
+def remove_data(data: Path) -> None:
+    """The data of a stopped portal, wherever it is."""
+    elsewhere = data / "postgres.path"
+    if elsewhere.exists():
+        shutil.rmtree(elsewhere.read_text().strip(), ignore_errors=True)
+    shutil.rmtree(data, ignore_errors=True)
+
+
 @contextmanager
 def running_portal(data: Path, *, servers: int = 0, env: Mapping[str, str] | None = None) -> Iterator[RunningPortal]:
     """A ready portal that is gone afterwards, with its data."""
@@ -144,4 +145,4 @@ def running_portal(data: Path, *, servers: int = 0, env: Mapping[str, str] | Non
         yield portal
     finally:
         portal.stop()
-        portal.remove()
+        remove_data(portal.data)

@@ -26,7 +26,7 @@ from portal.embedded.programs import PORTAL, SOCKET
 from portal.embedded.services import VARIABLES, is_ready
 
 OWN_TIMEOUT_S = 60.0  # a database that was killed replays its log first
-GIVEN_TIMEOUT_S = 15.0
+GIVEN_TIMEOUT_S = 10.0
 WEB_TIMEOUT_S = 60.0
 USERNAME = "demo"
 

@@ -1,0 +1,231 @@
+"""`manage.py up` from outside: what a person, a kill and a power cut see."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from portal.embedded.services import ROOT
+from portal.toolkit.env import read_env_file
+from tests.running import CHILDREN, RunningPortal, bare_environment, remove_data, running_portal
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPortal]:
+    with running_portal(tmp_path_factory.mktemp("up") / "var", servers=3) as portal:
+        yield portal
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Iterator[Path]:
+    data = tmp_path / "var"
+    yield data
+    remove_data(data)
+
+
+def get(url: str) -> int:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        status: int = answer.status
+    return status
+
+
+def processes_of(data: Path) -> list[psutil.Process]:
+    """Everything that runs for the portal in `data`, by what it was told: its own name is not enough."""
+    home = data / "postgres.path"
+    places = {str(data), home.read_text().strip() if home.exists() else str(data / "postgres")}
+    found = []
+    for process in psutil.process_iter():
+        try:
+            told = [*process.cmdline(), process.environ().get("PORTAL_DATA", "")]
+            works_in = process.cwd()
+        except psutil.Error:
+            continue
+        if process.pid != os.getpid() and any(place in text for place in places for text in [*told, works_in]):
+            found.append(process)
+    return found
+
+
+def nothing_runs(data: Path, timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while processes_of(data):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def up(data: Path, *more: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """An `up` that is expected to end by itself."""
+    command = [sys.executable, "manage.py", "up", "--data", str(data), *more]
+    return subprocess.run(
+        command, cwd=ROOT, env=bare_environment() | env, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def is_one_sentence(done: subprocess.CompletedProcess[str]) -> bool:
+    return done.returncode == 1 and "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_it_says_where_it_is_and_who_may_come_in(shared: RunningPortal) -> None:
+    demo = shared.demo
+    (line,) = [line for line in shared.said().splitlines() if "is ready" in line]
+    assert demo["url"] in line
+    assert demo["username"] in line
+    assert demo["password"] in line
+    assert get(f"{shared.url}/readyz") == 200
+
+
+def test_secrets_are_for_their_owner_only(shared: RunningPortal) -> None:
+    for name in ("demo.json", "secrets.json", "portal.env"):
+        assert (shared.data / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_everything_runs(shared: RunningPortal) -> None:
+    assert set(shared.pids()) >= CHILDREN
+
+
+def test_commands_beside_it_find_its_database(shared: RunningPortal) -> None:
+    code = "from portal.accounts.models import User; print(User.objects.get(username='demo').is_staff)"
+    command = [sys.executable, "manage.py", "shell", "-v", "0", "-c", code]
+    env = bare_environment() | {"PORTAL_DATA": str(shared.data)}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "True", done.stderr
+
+
+def test_a_second_up_on_the_same_data_is_refused_and_harms_nothing(shared: RunningPortal) -> None:
+    done = up(shared.data, "--port", "0")
+    assert is_one_sentence(done), done.stderr
+    assert f"Another `up` (process {shared.process.pid}) runs on {shared.data}" in done.stderr
+    assert get(f"{shared.url}/readyz") == 200
+
+
+def test_a_taken_port_is_refused_before_anything_starts(shared: RunningPortal, data: Path) -> None:
+    port = shared.url.rpartition(":")[2]
+    done = up(data, "--port", port)
+    assert is_one_sentence(done), done.stderr
+    assert f"Port {port} is taken by " in done.stderr
+    assert not (data / "postgres.path").exists()
+
+
+@pytest.mark.parametrize("name", sorted(CHILDREN))
+def test_a_killed_child_is_back_within_seconds(shared: RunningPortal, name: str) -> None:
+    before = shared.pids()
+    took_s = shared.wait_for_another(name, shared.kill(name))
+    assert took_s < 4
+    others = {child: pid for child, pid in before.items() if child not in {name, "start"}}
+    time.sleep(0.5)
+    assert {child: shared.pids()[child] for child in others if child != name} == {
+        child: pid for child, pid in others.items() if child != name
+    }
+
+
+def test_the_portal_is_ready_again_after_every_child_was_killed(shared: RunningPortal) -> None:
+    for name in CHILDREN:
+        shared.kill(name)
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            if get(f"{shared.url}/readyz") == 200:
+                break
+        except OSError:
+            assert time.monotonic() < deadline, shared.report()
+        time.sleep(0.2)
+    assert set(shared.pids()) >= CHILDREN
+
+
+def test_a_stop_leaves_nothing_running_and_the_next_start_finds_its_data(data: Path) -> None:
+    first = RunningPortal.start(data)
+    demo = first.demo
+    assert first.stop() == 0
+    assert "Stopping OpenManager" in first.said()
+    assert nothing_runs(data, 1)
+
+    second = RunningPortal.start(data)
+    assert {**second.demo, "url": ""} == {**demo, "url": ""}
+    second.process.send_signal(signal.SIGINT)
+    assert second.process.wait(30) == 0
+    assert nothing_runs(data, 1)
+
+
+def test_a_killed_up_takes_its_children_with_it_and_the_next_one_starts(data: Path) -> None:
+    first = RunningPortal.start(data)
+    first.process.kill()
+    first.process.wait()
+    second = RunningPortal.start(data)  # at once: what is left over must not be in the way
+    assert get(f"{second.url}/readyz") == 200
+    second.process.kill()
+    second.process.wait()
+    assert nothing_runs(data, 15)
+
+
+def test_after_a_power_cut_everything_that_was_committed_is_there(data: Path) -> None:
+    first = RunningPortal.start(data)
+    url = read_env_file(data / "portal.env")["DATABASE_URL"]
+    with psycopg.connect(url) as connection:
+        connection.execute("CREATE TABLE promise AS SELECT 42 AS answer")
+    for process in processes_of(data):
+        process.kill()
+    first.process.wait()
+
+    second = RunningPortal.start(data)
+    try:
+        with psycopg.connect(url) as connection:
+            assert connection.execute("SELECT answer FROM promise").fetchone() == (42,)
+    finally:
+        second.stop()
+
+
+def test_it_stops_while_it_still_starts(data: Path) -> None:
+    portal = RunningPortal.launch(data)
+    while "Preparing the database" not in portal.said():
+        assert portal.process.poll() is None, portal.report()
+        time.sleep(0.02)
+    portal.stop()
+    assert nothing_runs(data, 1)
+    assert "Traceback" not in portal.said()
+
+
+def test_a_wrong_setting_is_one_sentence(data: Path) -> None:
+    done = up(data, "--port", "0", PORTAL_DEBUG="yes")
+    assert done.returncode == 1
+    assert done.stderr.strip() == "A setting is wrong: PORTAL_DEBUG='yes': use 0 or 1"
+    assert nothing_runs(data, 1)
+
+
+def test_services_that_are_given_are_not_started(data: Path) -> None:
+    """The tests' own PostgreSQL, Redis and mail play somebody else's."""
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
+        connection.execute("CREATE DATABASE given")
+    given = os.environ["DATABASE_URL"].replace("/openmanager?", "/given?")
+    env = {"DATABASE_URL": given, "REDIS_URL": os.environ["REDIS_URL"], "EMAIL_URL": os.environ["EMAIL_URL"]}
+    portal = RunningPortal.start(data, env=env)
+    try:
+        assert set(portal.pids()) - {"start"} == CHILDREN - {"postgres", "redis", "mail"}
+        assert "DATABASE_URL" not in (data / "portal.env").read_text()
+    finally:
+        portal.stop()
+
+
+def test_a_given_service_that_does_not_answer_is_named(data: Path) -> None:
+    done = up(data, "--port", "0", REDIS_URL="redis://127.0.0.1:9/0")
+    assert is_one_sentence(done), done.stderr
+    assert done.stderr.startswith("REDIS_URL names 127.0.0.1, and nothing usable answers there.")
+
+
+def test_the_demo_file_is_json_with_two_different_tokens(shared: RunningPortal) -> None:
+    demo = json.loads((shared.data / "demo.json").read_text())
+    assert set(demo) == {"url", "username", "password", "push_token", "read_token"}
+    assert demo["push_token"] != demo["read_token"]
