@@ -22,9 +22,12 @@ log = structlog.get_logger(__name__)
 
 PERIOD_MS = 5_000
 CATCH_UP = timedelta(minutes=15)
-"""After an outage the fleet's past is filled this far back; before that there is a gap."""
+"""A new fleet, and one after an outage, gets its past this far back; before that there is a gap."""
 FRAMES_PER_RECORD = 10_000
 _LOCK = 0x6F6D_0002
+
+Fleet = list[tuple[ServerTemplate, list[int]]]
+"""Server ids by template."""
 
 
 def ensure_fleet(size: int, group: ServerGroup) -> None:
@@ -67,11 +70,12 @@ def simulate_due(now: datetime) -> int:
         if simulation.paused:
             return 0
         instants = _due_instants(simulation.generated_until, now)
-        for at_ms in instants:
-            frames = fleet_frames(at_ms)
-            for start in range(0, len(frames), FRAMES_PER_RECORD):
-                record(frames[start : start + FRAMES_PER_RECORD], origin="simulation")
-            Simulation.objects.update(generated_until=datetime.fromtimestamp(at_ms / 1000, UTC))
+        fleet = _fleet() if instants else []
+        at_once = max(1, FRAMES_PER_RECORD // max(1, sum(len(ids) for _, ids in fleet)))
+        for start in range(0, len(instants), at_once):
+            some = instants[start : start + at_once]
+            record([frame for at_ms in some for frame in fleet_frames(fleet, at_ms)], origin="simulation")
+            Simulation.objects.update(generated_until=datetime.fromtimestamp(some[-1] / 1000, UTC))
         return len(instants)
 
 
@@ -93,20 +97,23 @@ def _alone() -> Iterator[bool]:
 def _due_instants(generated_until: datetime | None, now: datetime) -> range:
     last = int(now.timestamp() * 1000) // PERIOD_MS * PERIOD_MS
     earliest = last - int(CATCH_UP.total_seconds() * 1000)
-    first = last if generated_until is None else int(generated_until.timestamp() * 1000) + PERIOD_MS
+    first = 0 if generated_until is None else int(generated_until.timestamp() * 1000) + PERIOD_MS
     return range(max(first, earliest), last + 1, PERIOD_MS)
 
 
-def fleet_frames(at_ms: int) -> list[Frame]:
-    """The frames of all simulated servers that are not paused, at one instant; two queries."""
+def _fleet() -> Fleet:
+    """The simulated servers that are not paused; two queries."""
     by_template: dict[int, list[int]] = defaultdict(list)
     rows = Server.objects.filter(template__isnull=False, paused=False).order_by("pk").values_list("template_id", "pk")
     for template_id, server_id in rows:
         by_template[template_id].append(server_id)
-    frames: list[Frame] = []
-    for template in ServerTemplate.objects.filter(pk__in=by_template):
-        frames.extend(_template_frames(template, by_template[template.pk], at_ms))
-    return frames
+    return [(template, by_template[template.pk]) for template in ServerTemplate.objects.filter(pk__in=by_template)]
+
+
+def fleet_frames(fleet: Fleet, at_ms: int) -> Iterator[Frame]:
+    """One frame of each server of the fleet, at one instant."""
+    for template, server_ids in fleet:
+        yield from _template_frames(template, server_ids, at_ms)
 
 
 def _template_frames(template: ServerTemplate, server_ids: list[int], at_ms: int) -> Iterable[Frame]:

@@ -13,7 +13,7 @@ from monitoring.catalogue import BY_NAME
 from monitoring.history.frame import SeriesName
 from monitoring.history.read import read
 from monitoring.models import Server, ServerGroup, ServerTemplate, Simulation, WarmFrame
-from monitoring.simulation.fleet import ensure_fleet, fleet_frames, simulate_due
+from monitoring.simulation.fleet import _fleet, ensure_fleet, fleet_frames, simulate_due
 from monitoring.simulation.signal import noise, values
 from monitoring.simulation.templates import TEMPLATES
 
@@ -54,7 +54,7 @@ def test_templates_name_metrics_of_the_catalogue_and_an_admins_edit_stays(group:
 
 def test_the_same_instant_gives_the_same_numbers_within_range_and_resolution(group: ServerGroup) -> None:
     ensure_fleet(30, group)
-    first, again = fleet_frames(1_790_000_000_000), fleet_frames(1_790_000_000_000)
+    first, again = (list(fleet_frames(_fleet(), 1_790_000_000_000)) for _ in range(2))
     assert all(np.array_equal(a.values, b.values) for a, b in zip(first, again, strict=True))
     for frame in first:
         for name, value in zip(frame.layout, frame.values, strict=True):
@@ -78,9 +78,9 @@ def test_the_daily_rhythm_is_seen_and_constants_stay_constant() -> None:
     assert (noon[:, 1] == 16.0).all()
 
 
-def test_it_records_one_instant_for_all_and_nothing_when_called_again(group: ServerGroup, now: datetime) -> None:
+def test_a_new_fleet_has_a_past_and_then_one_instant_every_five_seconds(group: ServerGroup, now: datetime) -> None:
     ensure_fleet(5, group)
-    assert [simulate_due(now), simulate_due(now), simulate_due(now + timedelta(seconds=4))] == [1, 0, 0]
+    assert [simulate_due(now + timedelta(seconds=s)) for s in (-5, -5, -1, 0, 4)] == [181, 0, 0, 1, 0]
     ids = list(Server.objects.values_list("pk", flat=True))
     assert set(hot.newest_at(ids).values()) == {int(now.timestamp() * 1000)}
 
