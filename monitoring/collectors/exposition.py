@@ -29,6 +29,7 @@ _LINE = re.compile(
     re.VERBOSE,
 )
 _LABELS = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)\s*=\s*"((?:[^"\\]|\\.)*+)"')
+_QUOTED_NAME = re.compile(r'[{,]\s*"')
 _ESCAPED = re.compile(r"\\(.)")
 
 MAX_NAME = 200
@@ -160,7 +161,8 @@ def _unescape(match: re.Match[str]) -> str:
 
 
 def _unusual_sample(line: str, number: int) -> Sample | None:
-    if len(line) > MAX_SLOW_LINE:
+    """A line with a name in quotes, as prometheus-client reads it; it is laxer than the format with other lines."""
+    if len(line) > MAX_SLOW_LINE or not _QUOTED_NAME.search(line):
         return None
     try:
         [family] = text_string_to_metric_families(line + "\n")

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import structlog
 from django.db import Error, connections
 from django.utils import timezone
@@ -124,7 +125,8 @@ def run_once(source: Source) -> Outcome:
         log.exception("collector_broken", source=source.pk, collector=source.collector)
         return Outcome(False, _("unexpected: %(error)s") % {"error": type(error).__name__}, _ms_since(began))
     duration_ms = _ms_since(began)
-    frame = Frame.of(source.server_id, at_ms, {**collected.values})
+    numbers = np.fromiter(collected.values.values(), np.float64, len(collected.values))
+    frame = Frame(source.server_id, at_ms, tuple(collected.values), numbers)
     refused = record([frame], origin=source.collector).refused
     return Outcome(True, _complaint(collected, refused), duration_ms, collected.samples)
 
