@@ -1,7 +1,7 @@
 """Collecting what is due: each source is claimed in the database, read in its own thread, and told when it is next.
 
 A claim is a lease: `due_at` moves to where the run must be over. A worker that dies leaves nothing behind but that.
-Slow targets hold threads of this pool and nobody else's time.
+Slow targets hold threads of their own and nobody else's time.
 """
 
 from __future__ import annotations
@@ -10,15 +10,13 @@ import math
 import random
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import structlog
-from django.db import Error, connections
+from django.db import Error, InterfaceError, OperationalError, connections
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -59,28 +57,26 @@ RETURNING source.*
 """
 
 _claiming = threading.Lock()
-_running: set[Future[None]] = set()
+_running: set[threading.Thread] = set()
 
 
-@lru_cache(maxsize=1)
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(THREADS, thread_name_prefix="collect")
-
-
-def collect_due(now: datetime | None = None) -> list[Future[None]]:
-    """Start a run of every source that is due, as far as this process has free threads, and return at once.
+def collect_due(now: datetime | None = None) -> list[threading.Thread]:
+    """Start a run of every source that is due, at most THREADS at a time in this process, and return at once.
 
     May run as often and in as many processes as it likes: a source is run by one at a time. Without PostgreSQL it does
     nothing; the next tick tries again.
     """
     with _claiming:
-        _running.difference_update([run for run in _running if run.done()])
+        _running.difference_update([run for run in _running if not run.is_alive()])
         try:
             sources = claim(now or timezone.now(), THREADS - len(_running))
         except Error as error:
             log.warning("collect_claim_failed", error=str(error))
             return []
-        started = [_pool().submit(_run, source) for source in sources]
+        # Daemons: a stuck target must not keep a worker from stopping, and a lost run is only a lease that ends.
+        started = [threading.Thread(target=_run, args=(source,), daemon=True) for source in sources]
+        for run in started:
+            run.start()
         _running.update(started)
     return started
 
@@ -115,15 +111,22 @@ def _run(source: Source) -> None:
 
 
 def run_once(source: Source) -> Outcome:
-    """Read the source and record what it showed. Raises django.db.Error when that could not be committed."""
-    began, at_ms = time.monotonic(), time.time_ns() // 1_000_000
+    """Read the source and record what it showed. Raises OperationalError when PostgreSQL is away."""
+    began = time.monotonic()
     try:
-        collected = collector(source.collector)(source, at_ms)
+        return _collect_and_record(source, began)
     except CollectError as error:
         return Outcome(False, str(error), _ms_since(began))
+    except (OperationalError, InterfaceError):
+        raise
     except Exception as error:
         log.exception("collector_broken", source=source.pk, collector=source.collector)
         return Outcome(False, _("unexpected: %(error)s") % {"error": type(error).__name__}, _ms_since(began))
+
+
+def _collect_and_record(source: Source, began: float) -> Outcome:
+    at_ms = time.time_ns() // 1_000_000
+    collected = collector(source.collector)(source, at_ms)
     duration_ms = _ms_since(began)
     numbers = np.fromiter(collected.values.values(), np.float64, len(collected.values))
     frame = Frame(source.server_id, at_ms, tuple(collected.values), numbers)

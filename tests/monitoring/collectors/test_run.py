@@ -5,14 +5,13 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import wait
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
-from django.db.utils import OperationalError
+from django.db.utils import DataError, OperationalError
 from django.utils import timezone
 
 from monitoring.collectors import run
@@ -32,8 +31,14 @@ LOADS = "node_load1 0.5\nnode_load5 0.25\n"
 MakeSource = Callable[..., Source]
 
 
+def wait(runs: Iterable[threading.Thread]) -> None:
+    for thread in list(runs):
+        thread.join(30)
+        assert not thread.is_alive()
+
+
 def collect_all(now: datetime | None = None) -> None:
-    wait(collect_due(now), timeout=30)
+    wait(collect_due(now))
 
 
 def newest(server_id: int, metric: str) -> list[float]:
@@ -70,7 +75,7 @@ def test_the_task_returns_at_once_and_the_run_goes_on(make_source: MakeSource) -
         began = time.monotonic()
         collect_task()
         assert time.monotonic() - began < 0.5
-        wait(run._running, timeout=30)
+        wait(run._running)
     assert newest(source.server_id, "load1") == [0.5]
 
 
@@ -128,6 +133,16 @@ def test_a_collector_that_breaks_is_told_and_does_not_stop_the_next_run(
     assert fresh(source).failures == 0
 
 
+def test_what_the_database_does_not_take_is_told(make_source: MakeSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusing(*args: Any, **more: Any) -> None:
+        raise DataError("value too long")
+
+    source = make_source()
+    monkeypatch.setattr(run, "record", refusing)
+    collect_all()
+    assert fresh(source).error == "unexpected: DataError"
+
+
 # --- Who is disturbed -------------------------------------------------------------------------------------------------
 def test_a_slow_target_does_not_delay_a_fast_one(make_source: MakeSource) -> None:
     with serving(lambda connection: time.sleep(10)) as stuck, serving(page(LOADS)) as quick:
@@ -138,9 +153,17 @@ def test_a_slow_target_does_not_delay_a_fast_one(make_source: MakeSource) -> Non
         while fresh(fast).ok_at is None and time.monotonic() - began < 5:
             time.sleep(0.02)
         assert time.monotonic() - began < 1.5
-        wait(runs, timeout=30)
+        wait(runs)
     assert [fresh(source).error for source in slow] == ["no complete answer within 3 s"] * 10
     assert time.monotonic() - began < 5
+
+
+def test_a_stuck_run_does_not_keep_a_worker_from_stopping(make_source: MakeSource) -> None:
+    with serving(lambda connection: time.sleep(2)) as stuck:
+        make_source(stuck.url, timeout_s=1)
+        [stuck_run] = collect_due()
+        assert stuck_run.daemon
+        wait([stuck_run])
 
 
 def test_no_more_is_claimed_than_there_are_free_threads(make_source: MakeSource) -> None:
@@ -153,10 +176,10 @@ def test_no_more_is_claimed_than_there_are_free_threads(make_source: MakeSource)
         assert collect_due() == []
         assert Source.objects.filter(due_at__lte=timezone.now()).count() == 8
         release.set()
-        wait(first, timeout=30)
+        wait(first)
     rest = collect_due()
     assert len(rest) == 8
-    wait(rest, timeout=30)
+    wait(rest)
 
 
 # --- Claims -----------------------------------------------------------------------------------------------------------
