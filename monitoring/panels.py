@@ -100,5 +100,6 @@ def series_label(name: SeriesName) -> str:
         return metric_label(name.metric)
     labels: dict[str, str] = json.loads(name.labels)
     if len(labels) == 1:
-        return next(iter(labels.values()))
+        [(key, value)] = labels.items()
+        return f"{key} {value}" if value.isdecimal() else value or key
     return ", ".join(f"{key}={value}" for key, value in labels.items())

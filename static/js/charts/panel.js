@@ -178,6 +178,7 @@ export class Panel {
   #showLegend() {
     const legend = this.#figure.querySelector(".legend");
     const labels = this.#shown.series.map((one) => one.label);
+    legend.classList.toggle("is-single", labels.length === 1);
     if ([...legend.querySelectorAll('[data-label]')].map((item) => item.dataset.label).join("\n") !== labels.join("\n")) {
       legend.replaceChildren(...labels.map((label, i) => legendItem(label, i)));
       this.#chart?.redraw(); // the colours are those of the legend
