@@ -107,8 +107,11 @@ def seconds_until_fresh(portal: RunningPortal, since: float) -> float:
 
     The whole chain must work for it: beat, worker, PostgreSQL, and Redis in between.
     """
+    newest = (
+        "max((at.timestamp() for at in Simulation.objects.values_list('generated_until', flat=True) if at), default=0)"
+    )
     while True:
-        until = inside(portal, "Simulation.objects.get().generated_until.timestamp()") if alive(portal) else 0.0
+        until = inside(portal, newest) if alive(portal) else 0.0
         if until > since:
             return time.time() - since
         assert time.time() - since < HEALED_WITHIN_S + 15, (

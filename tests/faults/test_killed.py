@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.ledger import HEALED_WITHIN_S, Ledger, alive, inside, seconds_until_fresh
-from tests.running import RunningPortal
+from tests.running import RunningPortal, running_portal
 
 pytestmark = pytest.mark.slow
 
@@ -19,10 +19,8 @@ CHILDREN = ["web", "worker-fast", "worker-bulk", "beat", "redis", "postgres"]
 
 @pytest.fixture(scope="module")
 def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPortal]:
-    running = RunningPortal.start(tmp_path_factory.mktemp("faults") / "var", servers=30)
-    yield running
-    running.stop()
-    running.remove()
+    with running_portal(tmp_path_factory.mktemp("faults") / "var", servers=30) as running:
+        yield running
 
 
 @pytest.fixture
@@ -53,11 +51,7 @@ def test_everything_killed_at_once_and_started_again_has_all_that_was_acknowledg
     ledger = Ledger.open(first, tmp_path / "ledger")
     first.kill_all()
     ledger.close()
-    second = RunningPortal.start(data, servers=3)
-    try:
+    with running_portal(data, servers=3) as second:
         ledger.portal = second
         assert ledger.missing() == []
         assert inside(second, "Server.objects.filter(simulated=True).count()") == 3
-    finally:
-        second.stop()
-        second.remove()
