@@ -24,8 +24,16 @@ def noted(run: Path) -> dict[str, int]:
     return found
 
 
+def quick_ends(run: Path, name: str) -> int:
+    """How many lives of `name` in a row have ended as soon as they began."""
+    try:
+        return int((run / f"{name}.pid").read_text().split()[3])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
 def end_left_overs(run: Path, *, patience_s: float = 10.0) -> list[str]:
-    """End what an earlier `up` left running, politely first; the names of what there was."""
+    """End what an earlier `up` left running, politely first, and forget its notes; the names of what there was."""
     names = sorted(noted(run))
     for name, pid in noted(run).items():
         with contextlib.suppress(ProcessLookupError):
@@ -36,4 +44,6 @@ def end_left_overs(run: Path, *, patience_s: float = 10.0) -> list[str]:
     for pid in left.values():
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+    for note in run.glob("*.pid"):
+        note.unlink()
     return names

@@ -22,12 +22,14 @@ from supervisor.xmlrpc import SupervisorTransport
 from portal.embedded.errors import StartError
 from portal.embedded.folders import socket_folder, write_private
 from portal.embedded.kept import Kept
+from portal.embedded.processes import quick_ends
 from portal.embedded.programs import PORTAL, SOCKET
 from portal.embedded.services import VARIABLES, is_ready
 
 OWN_TIMEOUT_S = 60.0  # a database that was killed replays its log first
 GIVEN_TIMEOUT_S = 10.0
 WEB_TIMEOUT_S = 60.0
+FAILED_STARTS = 3  # of the web process, one after the other: waiting longer would change nothing
 USERNAME = "demo"
 
 
@@ -108,6 +110,8 @@ def wait_for_web(data: Path) -> None:
             said = error.read(300).decode(errors="replace")
         except OSError:
             pass
+        if quick_ends(data / "run", "web") >= FAILED_STARTS:
+            raise StartError(f"The web process ends as soon as it starts; {_last_line(data, 'web')}")
         time.sleep(0.05)
     raise StartError(f"The portal did not become ready in {WEB_TIMEOUT_S:.0f} s; {said or _last_line(data, 'web')}")
 

@@ -205,6 +205,16 @@ def test_a_wrong_setting_is_one_sentence(data: Path) -> None:
     assert nothing_runs(data, 1)
 
 
+def test_a_web_process_that_cannot_start_is_not_waited_for(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "uvicorn.py").write_text("raise SystemExit('broken on purpose')\n")
+    done = up(data, "--port", "0", PYTHONPATH=str(tmp_path))
+    assert is_one_sentence(done), done.stderr
+    assert done.stderr.startswith("The web process ends as soon as it starts; ")
+    assert "broken on purpose" in done.stderr
+
+    RunningPortal.start(data).stop()  # and once it is mended, the failures are forgotten
+
+
 def test_services_that_are_given_are_not_started(data: Path) -> None:
     """The tests' own PostgreSQL, Redis and mail play somebody else's."""
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
