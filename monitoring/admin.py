@@ -37,6 +37,7 @@ class MembershipInline(admin.TabularInline):  # type: ignore[type-arg]
 class ServerGroupAdmin(AuditedAdmin):
     list_display = ("name", "server_count", "member_count")
     search_fields = ("name",)
+    ordering = ("name",)  # said again: grouping for the counts forgets the model's own
     inlines = (MembershipInline,)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ServerGroup]:
@@ -210,6 +211,7 @@ class ServerTemplateAdmin(AuditedAdmin):
     list_display = ("name", "kind", "server_count")
     list_filter = ("kind",)
     search_fields = ("name",)
+    ordering = ("name",)
     autocomplete_fields = ("depends_on",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ServerTemplate]:

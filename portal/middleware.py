@@ -1,11 +1,12 @@
-"""Headers that no library sets, and probes that touch nothing."""
+"""Headers that no library sets, methods that no page takes, and probes that touch nothing."""
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.utils.deprecation import MiddlewareMixin
 
 PROBES = frozenset({"/healthz", "/readyz"})
+PAGE_METHODS = ("GET", "HEAD", "POST", "OPTIONS")
 PERMISSIONS_POLICY = ", ".join(
     f"{feature}=()"
     for feature in (
@@ -37,3 +38,12 @@ class PermissionsPolicyMiddleware(MiddlewareMixin):
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         response.headers.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
         return response
+
+
+class PageMethodsMiddleware(MiddlewareMixin):
+    """Pages are read with GET and changed with POST. The admin takes any method for GET, and allauth PUT for POST."""
+
+    def process_request(self, request: HttpRequest) -> HttpResponse | None:
+        if request.method in PAGE_METHODS or request.path.startswith("/api/"):
+            return None
+        return HttpResponseNotAllowed(PAGE_METHODS)

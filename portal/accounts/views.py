@@ -21,8 +21,8 @@ def preferences(request: HttpRequest) -> HttpResponse:
     """Language and time zone of the person; who is signed in, and with which address."""
     person = request.user
     assert isinstance(person, User)
-    form = PreferencesForm(request.POST or None, instance=person)
-    if request.method == "POST" and form.is_valid():
+    form = PreferencesForm(request.POST if request.method == "POST" else None, instance=person)
+    if form.is_valid():
         person.save(update_fields=["language", "time_zone"])
         response = redirect("accounts:preferences")
         if person.language:

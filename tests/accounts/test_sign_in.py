@@ -21,7 +21,7 @@ from django.test import Client
 from django.urls import reverse
 
 from portal.accounts.models import User
-from tests.cast import PASSWORD, person_with_password, sign_in
+from tests.cast import PASSWORD, person, sign_in
 
 pytestmark = pytest.mark.django_db
 
@@ -30,7 +30,7 @@ LOGIN = "/accounts/login/"
 
 @pytest.fixture
 def jane(db: None) -> User:
-    return person_with_password("jane")
+    return person("jane")
 
 
 def test_a_person_signs_in_by_name_or_by_address(client: Client, jane: User) -> None:
@@ -190,7 +190,7 @@ def test_a_second_factor_is_set_up_after_saying_the_password_again(client: Clien
     assert "data:image/svg+xml" in page.content.decode()
     answer = client.post(activate, {"code": _code_now(client.session["mfa.totp.secret"])})
     assert answer.status_code == 302
-    assert jane.authenticator_set.filter(type="totp").exists()  # type: ignore[attr-defined]
+    assert jane.authenticator_set.filter(type="totp").exists()
 
 
 def test_signing_out_elsewhere_ends_the_other_session_only(client: Client, jane: User) -> None:
