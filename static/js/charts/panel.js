@@ -235,6 +235,7 @@ export class Panel {
     for (let row = columns[0].length - 1; row >= 0 && body.rows.length < TABLE_ROWS; row--) {
       if (columns.slice(1).every((column) => column[row] === null)) continue;
       const line = body.insertRow();
+      line.dataset.at = columns[0][row];
       line.insertCell().textContent = fullTime(columns[0][row]);
       series.forEach((one, i) => (line.insertCell().textContent = this.#say(columns[i + 1][row], one)));
     }

@@ -1,0 +1,106 @@
+"""A real browser and a whole portal, once for all browser tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+
+from tests.running import RunningPortal, running_portal
+
+# Nothing of the browser's own may look for a network that is not there.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def needed(program: str) -> str:
+    """The path of a program that a test runs: without it the test is skipped by a person, and fails in CI."""
+    path = shutil.which(program)
+    if path is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{program} is not installed")
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    path = needed("chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """A running prometheus-node-exporter."""
+
+    url: str
+    address: str
+
+
+@pytest.fixture(scope="session")
+def exporter() -> Iterator[Exporter]:
+    program = needed("prometheus-node-exporter")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    process = subprocess.Popen(
+        [program, f"--web.listen-address={address}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    yield Exporter(f"http://{address}/metrics", address)
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture(scope="session")
+def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPortal]:
+    data = tmp_path_factory.mktemp("browser") / "var"
+    with running_portal(data, servers=30, env={"PORTAL_SCRAPE_ALLOW": "127.0.0.0/8"}) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def signed_in(chromium: Browser, portal: RunningPortal) -> Iterator[BrowserContext]:
+    """A context with the session of the demo account, signed in through the page."""
+    context = chromium.new_context(viewport={"width": 1440, "height": 900}, locale="en-GB", timezone_id="Asia/Seoul")
+    context.set_default_timeout(15_000)
+    page = context.new_page()
+    page.goto(portal.url)
+    page.fill("input[name=login]", portal.demo["username"])
+    page.fill("input[name=password]", portal.demo["password"])
+    page.press("input[name=password]", "Enter")
+    page.wait_for_selector("article.card")
+    page.close()
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(signed_in: BrowserContext) -> Iterator[Page]:
+    """A page whose console must stay clean: no error, no policy violation."""
+    page = signed_in.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if is_complaint(message, page) else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield page
+    page.close()
+    assert complaints == []
+
+
+def is_complaint(message: ConsoleMessage, page: Page) -> bool:
+    """Errors, but for what a test does on purpose: a page that does not exist, a portal that was killed."""
+    meant = message.location["url"] == page.url or "ERR_CONNECTION" in message.text or "WebSocket" in message.text
+    return message.type == "error" and not meant
