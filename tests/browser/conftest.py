@@ -102,5 +102,6 @@ def page(signed_in: BrowserContext) -> Iterator[Page]:
 
 def is_complaint(message: ConsoleMessage, page: Page) -> bool:
     """Errors, but for what a test does on purpose: a page that does not exist, a portal that was killed."""
-    meant = message.location["url"] == page.url or "ERR_CONNECTION" in message.text or "WebSocket" in message.text
-    return message.type == "error" and not meant
+    gone = "404" in message.text and message.location["url"] == page.url
+    killed = "ERR_CONNECTION" in message.text or "WebSocket connection" in message.text
+    return message.type == "error" and not (gone or killed)
