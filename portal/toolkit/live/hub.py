@@ -7,7 +7,7 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import Iterable
-from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,6 +17,7 @@ from django.utils.html import format_html
 from portal.toolkit.live.feed import Feed
 from portal.toolkit.live.fragment import GONE, Fragment
 from portal.toolkit.live.renderer import Job, Renderer
+from portal.toolkit.live.schedule import Schedule
 from portal.toolkit.live.topic import Address
 from portal.toolkit.live.watcher import BEAT_EVERY_S, Watcher
 
@@ -27,6 +28,10 @@ BLIND_LOOK_S = 5.0
 """How often everything is rendered again while nobody can say what changed, or after a topic raised."""
 LOOK_S = 60.0
 """How often a fragment that nobody touched is rendered again, in case a touch was lost in a way unknown to us."""
+FLUSH_GAP_S = 0.01
+"""Touches that come in dribbles are gathered this long: each rendering costs a round trip, however few its keys."""
+PORTION = 40
+"""About as many fragments are rendered before those who need no more are sent theirs: a screen of cards."""
 SLOW_S, STUCK_S = 5.0, 10.0
 """A send that takes this long is followed by whole state; one that takes this long ends the socket."""
 
@@ -41,8 +46,8 @@ class Hub:
         self.epoch = secrets.token_hex(4)
         self.watchers: set[Watcher] = set()
         self._fragments: dict[str, dict[str, dict[str, Fragment]]] = defaultdict(dict)  # topic -> key -> language
-        self._due: set[Watcher] = set()
-        self._wake = asyncio.Event()
+        self._clock = asyncio.get_running_loop().time
+        self._schedule = Schedule()
         self._touches = 0
         self._touched_at_ms = 0
         self._health = "ok"
@@ -100,7 +105,6 @@ class Hub:
 
     def leave(self, watcher: Watcher) -> None:
         self.watchers.discard(watcher)
-        self._due.discard(watcher)
         self.unwatch(watcher, [fragment.address for fragment in watcher.watched])
         if not self.watchers and self._linger is None:
             loop = asyncio.get_running_loop()
@@ -117,7 +121,7 @@ class Hub:
             if fragment not in watcher.watched:
                 fragment.watchers.add(watcher)
                 watcher.watched[fragment] = 0
-                watcher.unsent.add(fragment)
+                watcher.mark(fragment, self._clock())
         self._make_due(watcher)
 
     def unwatch(self, watcher: Watcher, addresses: Iterable[Address]) -> None:
@@ -136,7 +140,7 @@ class Hub:
     def set_pace(self, watcher: Watcher, pace_s: float) -> None:
         """At most one frame every `pace_s` seconds; what a faster pace allows goes at once."""
         watcher.set_pace(pace_s)
-        self._wake.set()
+        self._make_due(watcher)
 
     # --- What changed -----------------------------------------------------------------------------------------------
 
@@ -150,7 +154,6 @@ class Hub:
                 for key in watched if keys is None else map(str, keys):
                     for fragment in watched.get(key, {}).values():
                         self._touch(fragment)
-        self._wake.set()
 
     def _on_gap(self) -> None:
         """Touches and orders may have been missed."""
@@ -162,14 +165,14 @@ class Hub:
         for fragment in self._every_fragment():
             self._touch(fragment)
         self._check_health()
-        self._wake.set()
 
     def _touch(self, fragment: Fragment) -> None:
+        now = self._clock()
         self._touches += 1
         fragment.touched = self._touches
         for watcher in fragment.watchers:
-            watcher.unsent.add(fragment)
-        self._due |= fragment.watchers
+            if watcher.mark(fragment, now):  # else it is scheduled already, or busy
+                self._make_due(watcher)
 
     def _every_fragment(self) -> list[Fragment]:
         return [f for keys in self._fragments.values() for languages in keys.values() for f in languages.values()]
@@ -183,52 +186,40 @@ class Hub:
 
     def _make_due(self, watcher: Watcher) -> None:
         if watcher in self.watchers:
-            self._due.add(watcher)
-            self._wake.set()
+            self._schedule.add(watcher)
 
     async def _flush_for_ever(self) -> None:
         while True:
-            await self._until_somebody_is_ready()
+            ready = await self._schedule.next_ready()
             try:
-                await self._flush(asyncio.get_running_loop().time())
+                await self._flush(ready, self._clock())
             except Exception:  # the worker's loop: nobody would get anything any more
                 logger.exception("live flush broke")
-                self.touch_all()
                 await asyncio.sleep(TICK_S)
+                self.touch_all()
+                for watcher in self.watchers:
+                    self._make_due(watcher)
+            await asyncio.sleep(FLUSH_GAP_S)
 
-    async def _flush(self, now: float) -> None:
-        ready = [watcher for watcher in self._due if not watcher.is_busy and watcher.ready_at <= now]
-        self._due.difference_update(ready)
-        batches = [(watcher, watcher.take_unsent(now)) for watcher in ready]
-        stale = {fragment for _, batch in batches for fragment in batch if fragment.is_stale}
-        if stale:
-            await self._render(stale)
-        for watcher, batch in batches:
-            self._deliver(watcher, batch, now)
-
-    async def _until_somebody_is_ready(self) -> None:
-        """Somebody who is busy is not waited for: the end of their send wakes us."""
-        clock = asyncio.get_running_loop().time
-        while True:
-            self._wake.clear()
-            soonest = min((watcher.ready_at for watcher in self._due if not watcher.is_busy), default=None)
-            if soonest is not None and soonest <= clock():
-                return
-            with suppress(TimeoutError):
-                async with asyncio.timeout_at(soonest):
-                    await self._wake.wait()
+    async def _flush(self, ready: Iterable[Watcher], now: float) -> None:
+        batches = [(watcher, watcher.take_unsent(now)) for watcher in ready if not watcher.is_busy]
+        for portion in _portions(batches):
+            if portion.stale:
+                await self._render(portion.stale)
+            for watcher, batch in portion.batches:
+                self._deliver(watcher, batch, now)
+            await asyncio.sleep(0)  # out they go, before rendering wants the interpreter again
 
     async def _render(self, stale: Iterable[Fragment]) -> None:
         """Bring `stale` up to date, each topic in one call; what a failing topic should have rendered stays stale."""
-        loop = asyncio.get_running_loop()
         jobs: dict[Job, dict[str, Fragment]] = defaultdict(dict)
         for fragment in stale:
             jobs[Job(fragment.address.topic, fragment.language)][fragment.address.key] = fragment
         up_to = self._touches
-        self._rendering_since = loop.time()
+        self._rendering_since = self._clock()
         done = await self._renderer.render({job: list(fragments) for job, fragments in jobs.items()})
         self._rendering_since = None
-        now = loop.time()
+        now = self._clock()
         for job, renderings in done.items():
             for key, fragment in jobs[job].items():
                 rendering = renderings.get(key)
@@ -254,7 +245,7 @@ class Hub:
         if parts:
             watcher.post("\n".join(parts), now=now, is_beat=is_beat)
         if watcher.unsent:
-            self._due.add(watcher)
+            self._make_due(watcher)
 
     def _beat(self, watcher: Watcher) -> str:
         return (
@@ -265,10 +256,9 @@ class Hub:
     # --- Once a second ----------------------------------------------------------------------------------------------
 
     async def _tick_for_ever(self) -> None:
-        clock = asyncio.get_running_loop().time
         while True:
             await asyncio.sleep(TICK_S)
-            now = clock()
+            now = self._clock()
             try:
                 self._look_again(now)
                 self._see_after_sockets(now)
@@ -286,7 +276,6 @@ class Hub:
             overdue = not fragment.is_stale and now - fragment.looked_at >= LOOK_S
             if (blind and unknown) or overdue or fragment.needs_restamp(now):
                 self._touch(fragment)
-        self._wake.set()
 
     def _see_after_sockets(self, now: float) -> None:
         for watcher in list(self.watchers):
@@ -301,14 +290,36 @@ class Hub:
 
     def _check_health(self) -> None:
         """Tell every socket at once when it changes: a page must not look live when it is not."""
-        now = asyncio.get_running_loop().time()
-        hangs = self._rendering_since is not None and now - self._rendering_since > BLIND_LOOK_S
+        hangs = self._rendering_since is not None and self._clock() - self._rendering_since > BLIND_LOOK_S
         health = "degraded" if self._feed.is_lost or self._renderer.failing or hangs else "ok"
         if health != self._health:
             self._health = health
             for watcher in self.watchers:
                 watcher.beat_at = 0.0
                 self._make_due(watcher)
+
+
+@dataclass(slots=True)
+class _Portion:
+    """Fragments to be rendered in one go, and the sockets that need no later ones."""
+
+    stale: set[Fragment] = field(default_factory=set)
+    batches: list[tuple[Watcher, set[Fragment]]] = field(default_factory=list)
+
+
+def _portions(batches: Iterable[tuple[Watcher, set[Fragment]]]) -> list[_Portion]:
+    """Split the work so that no socket waits for the rendering of much that only others show."""
+    portions = [_Portion()]
+    place: dict[Fragment, int] = {}
+    for watcher, batch in batches:
+        stale = [fragment for fragment in batch if fragment.is_stale]
+        new = [fragment for fragment in stale if fragment not in place]
+        if new and len(portions[-1].stale) >= PORTION:
+            portions.append(_Portion())
+        portions[-1].stale.update(new)
+        place |= dict.fromkeys(new, len(portions) - 1)
+        portions[max((place[fragment] for fragment in stale), default=0)].batches.append((watcher, batch))
+    return portions
 
 
 def _gone(address: Address) -> str:

@@ -15,6 +15,10 @@ SLACK_S = 0.05
 """A frame may be this much early, and is counted as if on time: a sender's tick that comes 1.00 s ± 20 ms after the
 last is then sent at once, every time, and there is still no more than one frame per pace in the long run."""
 
+CATCH_UP_S = 0.5
+"""The pace counts from the touch, not from when a busy machine got round to it, up to this much: otherwise one hiccup
+would make every later frame late too."""
+
 
 class Watcher:
     """At most one frame is under way; what changes meanwhile is remembered by name only and rendered when it can be
@@ -25,10 +29,12 @@ class Watcher:
 
     __slots__ = (
         "_beat_free_at",
+        "_counts_from",
         "_frame",
         "_free_at",
         "_posted",
         "_send",
+        "_unsent_since",
         "beat_at",
         "frames",
         "language",
@@ -36,6 +42,7 @@ class Watcher:
         "on_free",
         "on_stalled",
         "pace_s",
+        "queued_at",
         "sending_since",
         "unsent",
         "watched",
@@ -61,7 +68,9 @@ class Watcher:
         self.frames = 0
         self.beat_at = 0.0
         self.sending_since: float | None = None
-        self._free_at = self._beat_free_at = 0.0
+        self.queued_at: float | None = None
+        """Where in the schedule's heap it waits."""
+        self._free_at = self._beat_free_at = self._unsent_since = self._counts_from = 0.0
         self._frame = ""
         self._posted = asyncio.Event()
 
@@ -84,7 +93,16 @@ class Watcher:
         if self._free_at - SLACK_S > now:
             return set()
         taken, self.unsent = self.unsent, set()
+        self._counts_from = max(self._unsent_since, now - CATCH_UP_S)
         return taken
+
+    def mark(self, fragment: Fragment, now: float) -> bool:
+        """Remember that `fragment` changed; whether it is the first that waits to be sent."""
+        is_first = not self.unsent
+        if is_first:
+            self._unsent_since = now
+        self.unsent.add(fragment)
+        return is_first
 
     def forget_what_was_sent(self) -> None:
         """From now on as after a fresh connect: whole state, as soon as the socket takes it."""
@@ -95,7 +113,10 @@ class Watcher:
         """Hand the next frame to the sending task. The watcher must not be busy."""
         assert not self.is_busy
         fastest = PACES_S["high"]
-        self._free_at = max(self._free_at, now + fastest) if is_beat else max(now, self._free_at) + self.pace_s
+        if is_beat:
+            self._free_at = max(self._free_at, now + fastest)
+        else:
+            self._free_at = max(self._free_at, self._counts_from) + self.pace_s
         self._beat_free_at = now + fastest
         self._frame = frame
         self._posted.set()
