@@ -94,7 +94,8 @@ def test_a_body_without_a_length_may_or_may_not_be_whole() -> None:
 def drip(start: bytes, every_s: float) -> Callable[[socket.socket], None]:
     def answer(connection: socket.socket) -> None:
         connection.sendall(start)
-        while True:
+        end = time.monotonic() + 5
+        while time.monotonic() < end:
             connection.sendall(b"x")
             time.sleep(every_s)
 

@@ -87,11 +87,11 @@ def test_disks_are_counted_as_df_does() -> None:
 def test_a_disk_mounted_in_several_places_is_one() -> None:
     text = (
         mount("/etc/hosts", 1000, 500, "/dev/sdb")
-        + mount("/data", 1000, 500, "/dev/sdb")
+        + mount("/mnt", 1000, 500, "/dev/sdb")
         + mount("/", 50, 25, "/dev/sda")
     )
     assert {name for name in values_of(text) if "share" in name} == {
-        'disk_used_share{"mount":"/data"}',
+        'disk_used_share{"mount":"/mnt"}',
         'disk_used_share{"mount":"/"}',
     }
 
