@@ -7,17 +7,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_noop as noop
+from django.utils.translation import gettext_noop
 
 from monitoring.catalogue import BY_NAME, CATALOGUE
 from monitoring.history.frame import SeriesName
 
 # Metrics that are read together share a panel; every other metric has its own. The first word is the panel's key.
 SHARED = {
-    "network": (noop("Network"), ("net_rx", "net_tx")),
-    "load": (noop("Load"), ("load1", "load5", "load15")),
-    "disk_traffic": (noop("Disk traffic"), ("disk_read", "disk_write")),
-    "response": (noop("Response time"), ("response_p50", "response_p95")),
+    "network": (gettext_noop("Network"), ("net_rx", "net_tx")),
+    "load": (gettext_noop("Load"), ("load1", "load5", "load15")),
+    "disk_traffic": (gettext_noop("Disk traffic"), ("disk_read", "disk_write")),
+    "response": (gettext_noop("Response time"), ("response_p50", "response_p95")),
 }
 PANEL_OF = {metric: key for key, (_label, metrics) in SHARED.items() for metric in metrics}
 # Numbers that hardly move: kept and drawn, but not among the first charts.
@@ -25,12 +25,12 @@ STEADY = frozenset({"uptime", "cpu_cores", "memory_total", "memory_used", "disk_
 # Shares that live near zero: against a full scale of 100 they would look like nothing.
 SMALL_SHARES = frozenset({"error_rate", "conversion"})
 FAMILIES = {
-    "system": noop("System"),
-    "application": noop("Application"),
-    "database": noop("Database"),
-    "cache": noop("Cache"),
-    "queue": noop("Queue"),
-    "business": noop("Business"),
+    "system": gettext_noop("System"),
+    "application": gettext_noop("Application"),
+    "database": gettext_noop("Database"),
+    "cache": gettext_noop("Cache"),
+    "queue": gettext_noop("Queue"),
+    "business": gettext_noop("Business"),
 }
 REST = "rest"
 

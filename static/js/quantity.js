@@ -9,15 +9,15 @@ function digits(value) {
   return formats[size >= 0.995 ? 1 : 2].format(value);
 }
 
-// `words` has the short names of day, hour, minute and second in the page's language.
+// `words` has day, hour, minute and second in the page's language, with %s where the number stands.
 function duration(seconds, words) {
   const whole = Math.floor(seconds);
   const parts = [[86400, words.day], [3600, words.hour], [60, words.minute], [1, words.second]];
   const first = parts.findIndex(([size]) => whole >= size);
-  if (first < 0) return `0 ${words.second}`;
+  if (first < 0) return words.second.replace("%s", 0);
   const [[size, word], next] = [parts[first], parts[first + 1]];
-  const head = `${Math.floor(whole / size)} ${word}`;
-  return next ? `${head} ${Math.floor((whole % size) / next[0])} ${next[1]}` : head;
+  const head = word.replace("%s", Math.floor(whole / size));
+  return next ? `${head} ${next[1].replace("%s", Math.floor((whole % size) / next[0]))}` : head;
 }
 
 /** As `quantity`, for the ticks of an axis: round numbers, written short. */

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from portal.toolkit.sparkline import sparkline
+
+
+def test_it_draws_a_line_and_the_area_under_it() -> None:
+    drawn = sparkline([0.0, 50.0, 100.0])
+    assert 'class="line" d="M0 40l1 -20 1 -20"' in drawn
+    assert 'class="area" d="M0 40V40l1 -20 1 -20V40z"' in drawn
+
+
+def test_a_gap_breaks_the_line() -> None:
+    assert 'class="line" d="M0 40l1 0M3 40l1 0"' in sparkline([0.0, 0.0, None, 0.0, 0.0])
+
+
+def test_a_value_alone_is_a_dot_without_an_area() -> None:
+    drawn = sparkline([None, 100.0, None])
+    assert 'class="line" d="M1 0h.1"' in drawn
+    assert 'class="area" d=""' in drawn
+
+
+def test_nothing_known_draws_nothing() -> None:
+    assert 'class="line" d=""' in sparkline([None] * 60)
+
+
+def test_values_beyond_the_scale_stay_in_the_picture() -> None:
+    assert 'd="M0 0l1 40"' in sparkline([250.0, -10.0])
