@@ -50,7 +50,8 @@ class LiveSocket:
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
-        self._query = parse_qs(scope["query_string"].decode("latin1"))
+        query = parse_qs(scope["query_string"].decode("latin1"))
+        self._first_wish = {"watch": query.get("topic", []), "pace": query.get("pace", ["high"])[0]}
         self._user: AbstractBaseUser = scope["user"]
         self._session_key: str | None = scope["session"].session_key
         self._asked: dict[Address, Address | None] = {}
@@ -60,7 +61,7 @@ class LiveSocket:
         self._recheck_now = asyncio.Event()
         self._watcher = Watcher(
             self._send_text,
-            language=language_of(self._query.get("lang", [""])[0], scope["cookies"], scope["headers"]),
+            language=language_of(query.get("lang", [""])[0], scope["cookies"], scope["headers"]),
             on_control=self._on_control,
             on_stalled=lambda: self._end(TRY_AGAIN_LATER),
         )
@@ -82,7 +83,8 @@ class LiveSocket:
         """Until either side ends it."""
         work: list[asyncio.Future[Any]] = []
         try:
-            await self._obey({"watch": self._query.get("topic", []), "pace": self._query.get("pace", ["high"])[0]})
+            await self._obey(self._first_wish)
+            self._first_wish = {}  # 40 strings, times every socket
             self._hub.join(self._watcher)  # only now: the first frame is the whole state
             work += map(asyncio.ensure_future, (self._read(), self._watcher.run(), self._recheck_for_ever()))
             await asyncio.wait({*work, self._ended}, return_when=asyncio.FIRST_COMPLETED)

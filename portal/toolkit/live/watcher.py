@@ -130,6 +130,7 @@ class Watcher:
             frame, self._frame = self._frame, ""
             self.sending_since = loop.time()
             await self._send(frame)
+            del frame  # not kept until the next: a whole screen can be 100 KB, times every socket
             self.sending_since = None
             self.frames += 1
             if self.unsent:

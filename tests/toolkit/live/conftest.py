@@ -216,7 +216,7 @@ class Portal:
     def hears(self) -> None:
         """Wait until orders and touches reach the server's hub; before, a lost one is only made up for later."""
         started = time.monotonic()
-        while not any(hub.is_hearing for hub in list(hub_module._hubs.values())):
+        while not any(hub.is_hearing for loop, hub in list(hub_module._hubs.items()) if not loop.is_closed()):
             assert time.monotonic() - started < 5
             time.sleep(0.005)
 
