@@ -50,9 +50,9 @@ def prepare(
 ) -> list[Service]:
     """What `given` (an environment) names no URL for, ready to be started. Raises StartError."""
     makers: dict[str, Callable[[], Service]] = {
-        "postgres": lambda: _postgres(place, password, throw_away=throw_away),
-        "redis": lambda: _redis(place),
+        "redis": lambda: _redis(place),  # first, as a machine may have none: it is told before anything is made
         "mail": lambda: _mail(place, mail_port),
+        "postgres": lambda: _postgres(place, password, throw_away=throw_away),
     }
     return [make() for name, make in makers.items() if not given.get(VARIABLES[name], "").strip()]
 

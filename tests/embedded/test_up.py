@@ -155,7 +155,7 @@ def test_a_stop_leaves_nothing_running_and_the_next_start_finds_its_data(data: P
 
     second = RunningPortal.start(data)
     assert {**second.demo, "url": ""} == {**demo, "url": ""}
-    second.process.send_signal(signal.SIGINT)
+    os.killpg(second.process.pid, signal.SIGINT)  # Ctrl-C: the terminal tells the whole foreground
     assert second.process.wait(30) == 0
     assert nothing_runs(data, 1)
 

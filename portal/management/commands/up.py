@@ -89,9 +89,7 @@ def hold_lock(data: Path) -> None:
 
 def prepare_services(data: Path, kept: Kept) -> list[Service]:
     sockets = socket_folder(data / "run")
-    home = data / "postgres"
-    if not os.environ.get(VARIABLES["postgres"]):
-        home = home_for(data)
+    home = data / "postgres" if os.environ.get(VARIABLES["postgres"]) else home_for(data)
     place = Place(data / "run", sockets, home, socket_folder(home), data / "mail")
     return prepare(os.environ, place, kept.postgres_password, mail.free_port())
 
