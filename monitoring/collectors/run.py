@@ -105,7 +105,7 @@ def _run(source: Source) -> None:
     except Error as error:
         log.warning("collect_not_kept", source=source.pk, error=str(error))
     except Exception:
-        log.exception("collect_failed", source=source.pk)
+        log.exception("collect_run_broken", source=source.pk)
     finally:
         connections.close_all()
 
