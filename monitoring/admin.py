@@ -27,10 +27,11 @@ def _say(request: HttpRequest, count: int, one: str, many: str) -> None:
     messages.success(request, ngettext(one, many, count) % {"count": count})
 
 
-class MembershipInline(admin.TabularInline):  # type: ignore[type-arg]
+class MembershipInline(admin.StackedInline):  # type: ignore[type-arg]
     model = Membership
     extra = 0
-    autocomplete_fields = ("user",)
+    fields = (("user", "role"),)
+    raw_id_fields = ("user",)
 
 
 @admin.register(ServerGroup)
@@ -78,6 +79,10 @@ class SourceInline(admin.StackedInline):  # type: ignore[type-arg]
     readonly_fields = ("ok_at", "failures", "error_at", "error")
     show_change_link = True
 
+    def get_extra(self, request: HttpRequest, obj: Server | None = None, **kwargs: Any) -> int:
+        """A new server is usually added to read something: the form for it is open."""
+        return 1 if obj is None else 0
+
 
 @admin.register(Server)
 class ServerAdmin(AuditedAdmin):
@@ -88,7 +93,6 @@ class ServerAdmin(AuditedAdmin):
     fields = ("name", ("kind", "group"), "description", "template", "paused")
     facts = (("state", "state_since", "seen_at"), "reason", "newest_values")
     readonly_fields = ("state", "state_since", "seen_at", "reason", "newest_values")
-    autocomplete_fields = ("group", "template")
     inlines = (SourceInline,)
     actions = ("pause", "resume")
 
@@ -157,7 +161,7 @@ class SourceAdmin(AuditedAdmin):
         "error",
     )
     readonly_fields = ("ok_at", "samples", "duration_ms", "failures", "error_at", "error")
-    autocomplete_fields = ("server",)
+    raw_id_fields = ("server",)
     actions = ("pause", "resume", "collect_now")
 
     @admin.display(description=_("last error"), ordering="error_at")
@@ -212,7 +216,6 @@ class ServerTemplateAdmin(AuditedAdmin):
     list_filter = ("kind",)
     search_fields = ("name",)
     ordering = ("name",)
-    autocomplete_fields = ("depends_on",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ServerTemplate]:
         templates: QuerySet[ServerTemplate] = super().get_queryset(request)

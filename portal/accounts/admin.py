@@ -64,10 +64,10 @@ class NewPersonForm(OwnAddressMixin, AdminUserCreationForm):  # type: ignore[typ
     pass
 
 
-class MembershipInline(admin.TabularInline):  # type: ignore[type-arg]
+class MembershipInline(admin.StackedInline):  # type: ignore[type-arg]
     model = Membership
     extra = 0
-    autocomplete_fields = ("group",)
+    fields = (("group", "role"),)
 
 
 @admin.register(User)
@@ -85,7 +85,7 @@ class PersonAdmin(AuditedAdmin, UserAdmin):  # type: ignore[type-arg]
     )
     list_display = ("username", "email", "full_name", "group_count", "is_active", "is_staff", "last_login")
     list_filter = ("is_active", "is_staff", "is_superuser", "server_groups")
-    filter_horizontal = ("user_permissions",)
+    filter_horizontal = ()
     readonly_fields = ("last_login", "date_joined")
     inlines = (MembershipInline,)
     actions = ("switch_off", "sign_out_everywhere", "remove_second_factor")
@@ -107,6 +107,8 @@ class PersonAdmin(AuditedAdmin, UserAdmin):  # type: ignore[type-arg]
         if db_field.name == "user_permissions" and field is not None and field.queryset is not None:
             shown = ContentType.objects.get_for_models(*self.admin_site._registry).values()
             field.queryset = field.queryset.filter(content_type__in=shown)
+            choices: Any = field.choices
+            field.widget, field.help_text = forms.CheckboxSelectMultiple(choices=choices), ""
         return field
 
     # Who may touch whom: staff who are no superusers never become one, nor change one

@@ -67,6 +67,18 @@ def test_no_history_of_a_person_holds_a_password(cast: Cast) -> None:
     assert cast.reader.history.exists()
 
 
+def test_signing_in_is_no_change_and_a_new_password_is(cast: Cast, client: Client) -> None:
+    before = cast.reader.history.count()
+    client.post("/accounts/login/", {"login": "reader", "password": PASSWORD})
+    assert cast.reader.history.count() == before
+    cast.reader.set_password("another fine password")
+    cast.reader.save(update_fields=["password"])
+    assert cast.reader.history.latest().history_change_reason == "Password changed."
+    cast.reader.first_name = "Rea"
+    cast.reader.save(update_fields=["first_name"])
+    assert cast.reader.history.latest().history_change_reason is None
+
+
 def test_given_permissions_are_kept_in_the_history(cast: Cast, admin: Client) -> None:
     permission = Permission.objects.get(codename="view_server")
     form = {"username": "reader", "email": "reader@example.org", "is_active": "on", "is_staff": "on"}
