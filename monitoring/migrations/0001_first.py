@@ -64,7 +64,7 @@ class Migration(migrations.Migration):
                     "resolution",
                     models.FloatField(
                         default=0,
-                        help_text="The simulation and the host collector round to it; 0 keeps all digits.",
+                        help_text="What OpenManager computes itself is rounded to it; what is pushed is kept as it is.",
                         verbose_name="resolution",
                     ),
                 ),

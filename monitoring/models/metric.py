@@ -18,7 +18,7 @@ class Metric(models.Model):
     resolution = models.FloatField(
         _("resolution"),
         default=0,
-        help_text=_("The simulation and the host collector round to it; 0 keeps all digits."),
+        help_text=_("What OpenManager computes itself is rounded to it; what is pushed is kept as it is."),
     )
     position = models.SmallIntegerField(_("position"), default=1000)
 

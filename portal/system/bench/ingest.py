@@ -50,7 +50,8 @@ def _servers() -> list[int]:
 
 def _values(server_id: int, at_ms: int) -> Floats:
     """What server `server_id` measured at `at_ms`: made again from the two numbers when it is compared."""
-    return np.sin(np.arange(len(LAYOUT)) + server_id * 0.37 + at_ms * 1e-5) * 50.0 + 50.0
+    values: Floats = np.sin(np.arange(len(LAYOUT)) + server_id * 0.37 + at_ms * 1e-5) * 50.0 + 50.0
+    return values
 
 
 def _frames(server_ids: list[int], first_ms: int, instants: int) -> list[Frame]:
