@@ -292,7 +292,6 @@ LOGGING = {
     "handlers": {"out": {"class": "logging.StreamHandler", "stream": sys.stdout, "formatter": "json"}},
     "root": {"handlers": ["out"], "level": "WARNING"},
     "loggers": {
-        name: {"level": "INFO", "handlers": ["out"], "propagate": False}
-        for name in ("portal", "monitoring", "alerts")
+        name: {"level": "INFO", "handlers": ["out"], "propagate": False} for name in ("portal", "monitoring", "alerts")
     },
 }
