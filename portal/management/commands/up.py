@@ -33,7 +33,11 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
         parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: %(default)s)")
-        parser.add_argument("--data", default=os.environ.get("PORTAL_DATA") or str(ROOT / "var"), help="data folder (default: %(default)s)")
+        parser.add_argument(
+            "--data",
+            default=os.environ.get("PORTAL_DATA") or str(ROOT / "var"),
+            help="data folder (default: %(default)s)",
+        )
         parser.add_argument("--servers", type=_servers, default=30, help="simulated servers (default: %(default)s)")
 
     def handle(self, *args: Any, **options: Any) -> None:
