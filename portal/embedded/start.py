@@ -134,8 +134,6 @@ def main() -> int:
     options = parser.parse_args()
     try:
         start(options.data, options.servers, frozenset(options.own.split(",")))
-    except KeyboardInterrupt:
-        return 130
     except StartError as error:
         print(error, file=sys.stderr, flush=True)
         return 1

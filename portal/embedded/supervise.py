@@ -56,7 +56,8 @@ class Foreground(Supervisor):  # type: ignore[misc]
 
     def runforever(self) -> None:
         events.subscribe(events.SupervisorStoppingEvent, self._on_stopping)
-        self.options.starter = subprocess.Popen(self._starter, stdin=subprocess.DEVNULL)
+        # Its own process group: Ctrl-C comes to us alone, and an interrupted starter would look like a failed one.
+        self.options.starter = subprocess.Popen(self._starter, stdin=subprocess.DEVNULL, process_group=0)
         super().runforever()
 
     def _on_stopping(self, event: object) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from portal.embedded.running import bare_environment
 from portal.embedded.services import ROOT
 from portal.embedded.throwaway import PREFIX, remove_left_overs
-from tests.running import bare_environment
 
 pytestmark = pytest.mark.slow
 

@@ -16,9 +16,9 @@ import psutil
 import psycopg
 import pytest
 
+from portal.embedded.running import CHILDREN, RunningPortal, bare_environment, remove_data, running_portal
 from portal.embedded.services import ROOT
 from portal.toolkit.env import read_env_file
-from tests.running import CHILDREN, RunningPortal, bare_environment, remove_data, running_portal
 
 pytestmark = pytest.mark.slow
 
@@ -188,12 +188,14 @@ def test_after_a_power_cut_everything_that_was_committed_is_there(data: Path) ->
         second.stop()
 
 
-def test_it_stops_while_it_still_starts(data: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_it_stops_while_it_still_starts(data: Path, number: signal.Signals) -> None:
     portal = RunningPortal.launch(data)
     while "Preparing the database" not in portal.said():
         assert portal.process.poll() is None, portal.report()
         time.sleep(0.02)
-    portal.stop()
+    os.killpg(portal.process.pid, number)
+    portal.process.wait(30)
     assert nothing_runs(data, 1)
     assert "Traceback" not in portal.said()
 
