@@ -40,10 +40,14 @@ export class Connection extends EventTarget {
   }
 
   /** Connect unless connected or at it; an attempt that waits for its time does not wait any longer. */
-  retryNow({ asked = false } = {}) {
+  retryNow() {
     this.#watch();
-    if (this.#socket) return;
-    if (asked) this.#become("connecting"); // whoever pressed the button sees that something happens
+    if (!this.#socket) this.#open();
+  }
+
+  /** Somebody pressed the button: a new attempt, also when one hangs, and they see that something happens. */
+  startOver() {
+    this.#become("connecting");
     this.#open();
   }
 

@@ -16,7 +16,7 @@ export class Status {
     this.#connection = connection;
     connection.addEventListener("state", () => this.show());
     if (!this.#root) return;
-    this.#part("retry").addEventListener("click", () => connection.retryNow({ asked: true }));
+    this.#part("retry").addEventListener("click", () => connection.startOver());
     this.#part("sign-in").addEventListener("click", comeBackHere);
     this.#part("toggle").addEventListener("click", () => this.#minimise(!this.#isMinimised(), true));
     this.#minimise(localStorage.getItem(MINIMISED) === "1", false);
