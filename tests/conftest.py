@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.running import RunningPortal, running_portal
+from portal.embedded.running import RunningPortal, running_portal
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
-from tests.running import RunningPortal, running_portal
+from portal.embedded.running import RunningPortal, running_portal
 
 # Nothing of the browser's own may look for a network that is not there.
 FLAGS = [

@@ -8,9 +8,9 @@ import time
 import pytest
 from playwright.sync_api import Page, expect
 
+from portal.embedded.running import RunningPortal
 from tests.browser.conftest import Exporter
 from tests.faults.ledger import inside
-from tests.running import RunningPortal
 
 pytestmark = pytest.mark.slow
 

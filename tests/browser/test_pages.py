@@ -6,8 +6,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from portal.embedded.running import RunningPortal
 from tests.browser.test_live import server_id
-from tests.running import RunningPortal
 
 pytestmark = pytest.mark.slow
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import httpx
 
+from portal.embedded.running import RunningPortal
 from portal.embedded.services import ROOT
 from portal.toolkit.env import read_env_file
-from tests.running import RunningPortal
 
 HEALED_WITHIN_S = 30.0
 FRESH_WITHIN_S = 10.0

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from portal.embedded.running import RunningPortal, running_portal
 from tests.faults.ledger import HEALED_WITHIN_S, Ledger, alive, inside, seconds_until_fresh
-from tests.running import RunningPortal, running_portal
 
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,38 @@
+"""A headless Chromium, for what only a browser can measure."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from playwright.sync_api import Page, sync_playwright
+
+# Nothing of the browser's own may look for a network that is not there.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@contextmanager
+def signed_in(url: str, username: str, password: str) -> Iterator[Page]:
+    """The fleet page in a browser, signed in. Exits with a sentence where there is no Chromium."""
+    path = shutil.which("chromium")
+    if path is None:
+        raise SystemExit("This benchmark needs Chromium (Debian: apt-get install chromium).")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page.goto(url)
+        page.fill("input[name=login]", username)
+        page.fill("input[name=password]", password)
+        page.press("input[name=password]", "Enter")
+        page.wait_for_selector("article.card")
+        yield page
+        browser.close()
