@@ -132,6 +132,12 @@ def test_a_killed_child_is_back_within_seconds(shared: RunningPortal, name: str)
     }
 
 
+def test_a_child_that_is_killed_again_and_again_is_never_given_up(shared: RunningPortal) -> None:
+    """supervisor's own count of retries would end here; between quick ends there are at most three seconds."""
+    for _ in range(6):
+        assert shared.wait_for_another("redis", shared.kill("redis")) < 5
+
+
 def test_the_portal_is_ready_again_after_every_child_was_killed(shared: RunningPortal) -> None:
     for name in CHILDREN:
         shared.kill(name)
