@@ -20,6 +20,8 @@ from supervisor.options import ServerOptions
 from supervisor.states import SupervisorStates
 from supervisor.supervisord import Supervisor
 
+TURN_S = 0.1
+
 
 class Options(ServerOptions):  # type: ignore[misc]
     """supervisor's options and system calls, with our signals and our starter."""
@@ -55,6 +57,9 @@ class Foreground(Supervisor):  # type: ignore[misc]
         self._starter = starter
 
     def runforever(self) -> None:
+        wait = self.options.poller.poll
+        # supervisor starts a dead child again one turn of its loop after it saw the death, and a turn takes a second.
+        self.options.poller.poll = lambda timeout: wait(min(timeout, TURN_S))
         events.subscribe(events.SupervisorStoppingEvent, self._on_stopping)
         # Its own process group: Ctrl-C comes to us alone, and an interrupted starter would look like a failed one.
         self.options.starter = subprocess.Popen(self._starter, stdin=subprocess.DEVNULL, process_group=0)
