@@ -33,6 +33,6 @@ def short_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def portal() -> Iterator[RunningPortal]:
-    """One whole portal with five simulated servers, shared: a test that breaks it starts its own (portal.embedded.running)."""
+    """One whole portal with five simulated servers, shared: a test that breaks it starts one of its own."""
     with tempfile.TemporaryDirectory(prefix="om-") as name, running_portal(Path(name) / "var", servers=5) as running:
         yield running
