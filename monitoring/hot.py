@@ -13,10 +13,10 @@ from __future__ import annotations
 import math
 import struct
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import structlog
@@ -25,7 +25,7 @@ from django.utils import timezone
 
 from monitoring.history.encode import Matrix, Rows, slots_of
 from monitoring.history.frame import SeriesName
-from monitoring.history.series import Place, names_by_place
+from monitoring.history.series import Place, places_of
 from portal.toolkit.live.touch import touch
 from portal.toolkit.redis import AWAY, breaker, client
 
@@ -41,7 +41,10 @@ REBUILD_FROM = timedelta(minutes=15)
 CUTS_KEPT = 16
 FLOAT32_MOST = 3.4e38
 
+SHAPES_KEPT = 200_000
+
 _CUT = struct.Struct(">diqH")
+_NUMBER = struct.Struct("<d")
 
 # Puts each cut into its server's field: a late frame never overwrites a newer one, another sender's cut stays.
 _MERGE = """
@@ -148,24 +151,47 @@ def newest(server_ids: Sequence[int]) -> dict[int, Newest]:
 
     One Redis round trip, and none to PostgreSQL while Redis has the answer.
     """
-    blobs = _blobs(server_ids)
-    cuts = {server_id: list(_parse(blob)) for server_id, blob in blobs.items()}
-    # Slots are given out in order, so the highest one met says how many series there must be.
-    needed = {
-        i: max((block * 64 + (present % 2**64).bit_length() for _, block, present, _ in cuts[i]), default=0)
-        for i in cuts
-    }
-    names = names_by_place([i for i in cuts if cuts[i]], needed)
-    return {server_id: _resolve(cuts[server_id], names.get(server_id, {})) for server_id in server_ids}
+    answer: dict[int, Newest] = {}
+    for server_id, cuts in _cuts_of(server_ids).items():
+        values = answer[server_id] = {}
+        for cut in cuts:
+            names = _shapes[server_id, cut.block, cut.present].names
+            numbers = struct.iter_unpack("<d", cut.packed)
+            values.update(zip(names, ((cut.at_ms, value) for (value,) in numbers), strict=True))
+    return answer
+
+
+class Headline(NamedTuple):
+    """The HEADLINE metrics of a server, NaN where unknown; `at_ms` is the newest instant of any of its series."""
+
+    at_ms: int
+    cpu: float
+    memory: float
+    disk: float
+    net_rx: float
+    net_tx: float
+
+
+def headlines(server_ids: Sequence[int]) -> dict[int, Headline]:
+    """The headline of every server of which something is known: `newest` for totals and sorting of many servers.
+
+    One Redis round trip, and none to PostgreSQL while Redis has the answer.
+    """
+    answer = {}
+    for server_id, cuts in _cuts_of(server_ids).items():
+        values = [math.nan] * len(HEADLINE)
+        for cut in cuts:
+            for place, offset in _shapes[server_id, cut.block, cut.present].headline:
+                (values[place],) = _NUMBER.unpack_from(cut.packed, offset)
+        if cuts:
+            answer[server_id] = Headline(max(cut.at_ms for cut in cuts), *values)
+    return answer
 
 
 def newest_at(server_ids: Sequence[int]) -> dict[int, int]:
     """The instant (epoch ms) of each server's newest sample; servers of which nothing is known are left out."""
-    return {
-        server_id: max(cut[0] for cut in cuts)
-        for server_id, blob in _blobs(server_ids).items()
-        if (cuts := list(_parse(blob)))
-    }
+    blobs = _blobs(server_ids)
+    return {server_id: max(cut.at_ms for cut in _parse(blob)) for server_id, blob in blobs.items() if blob}
 
 
 def recent(server_ids: Sequence[int], metric: str, slots: int = SLOTS_KEPT) -> dict[int, list[float | None]]:
@@ -250,25 +276,53 @@ def _warm_cuts(server_ids: Sequence[int]) -> dict[int, list[bytes]]:
     return {server_id: list(found.values()) for server_id, found in cuts.items()}
 
 
-def _parse(blob: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    """(at ms, block, present, packed values) of each cut."""
-    place = 0
+class _Cut(NamedTuple):
+    at_ms: int
+    block: int
+    present: int
+    packed: bytes
+
+
+def _parse(blob: bytes) -> list[_Cut]:
+    cuts, place = [], 0
     while place < len(blob):
         at_ms, block, present, count = _CUT.unpack_from(blob, place)
         start = place + _CUT.size
-        place = start + 8 * count
-        yield int(at_ms), block, present, blob[start:place]
+        place = start + _NUMBER.size * count
+        cuts.append(_Cut(int(at_ms), block, present, blob[start:place]))
+    return cuts
 
 
-@lru_cache(maxsize=4096)
-def _places(block: int, present: int) -> tuple[Place, ...]:
-    return tuple(Place(block, slot) for slot in slots_of(present))
+def _cuts_of(server_ids: Sequence[int]) -> dict[int, list[_Cut]]:
+    """The cuts of each server, oldest first, whose series' names this process knows afterwards."""
+    cuts = {server_id: sorted(_parse(blob)) for server_id, blob in _blobs(server_ids).items()}
+    shapes = {(server_id, cut.block, cut.present) for server_id, some in cuts.items() for cut in some}
+    unknown = shapes - _shapes.keys()
+    if unknown:
+        if len(_shapes) + len(unknown) > SHAPES_KEPT:
+            _shapes.clear()
+            unknown = shapes
+        places = places_of({server_id for server_id, _, _ in unknown})
+        for server_id, block, present in unknown:
+            names = {place: name for name, place in places[server_id].items()}
+            _shapes[server_id, block, present] = _Shape.of(names, block, present)
+    return {server_id: cuts.get(server_id, []) for server_id in server_ids}
 
 
-def _resolve(cuts: Iterable[tuple[int, int, int, bytes]], names: dict[Place, SeriesName]) -> Newest:
-    values: Newest = {}
-    for at_ms, block, present, packed in sorted(cuts):
-        for place, (value,) in zip(_places(block, present), struct.iter_unpack("<d", packed), strict=True):
-            if place in names:
-                values[names[place]] = (at_ms, value)
-    return values
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What the values of a cut are, in their order, and where among them the HEADLINE metrics stand."""
+
+    names: tuple[SeriesName, ...]
+    headline: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, names: Mapping[Place, SeriesName], block: int, present: int) -> _Shape:
+        row = tuple(names.get(Place(block, slot), SeriesName("")) for slot in slots_of(present))
+        places = {SeriesName(metric): place for place, metric in enumerate(HEADLINE)}
+        headline = ((places[name], _NUMBER.size * i) for i, name in enumerate(row) if name in places)
+        return cls(row, tuple(headline))
+
+
+_shapes: dict[tuple[int, int, int], _Shape] = {}
+"""A server's slots never change their series, so a shape that was looked up once stays true."""

@@ -24,6 +24,7 @@ PANEL_OF = {metric: key for key, (_label, metrics) in SHARED.items() for metric 
 STEADY = frozenset({"uptime", "cpu_cores", "memory_total", "memory_used", "disk_total", "disk_used"})
 # Shares that live near zero: against a full scale of 100 they would look like nothing.
 SMALL_SHARES = frozenset({"error_rate", "conversion"})
+ON_THE_AXIS = frozenset({"%", "s", "ms", "KB/s", "MB"})
 FAMILIES = {
     "system": gettext_noop("System"),
     "application": gettext_noop("Application"),
@@ -49,6 +50,11 @@ class Panel:
     @property
     def asked(self) -> str:
         return ",".join(self.metrics)
+
+    @property
+    def named_unit(self) -> str:
+        """The unit beside the title, where the axis does not repeat it."""
+        return "" if self.unit in ON_THE_AXIS else self.unit
 
 
 @dataclass(frozen=True, slots=True)

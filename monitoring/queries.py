@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
-from math import ceil, isfinite, nan
+from math import ceil, inf, isfinite, nan
 from statistics import fmean
 
 from django.contrib.postgres.aggregates import BitXor
@@ -211,11 +211,9 @@ def fleet_totals(audience: str) -> FleetTotals:
     """The totals of what `audience` may see. Three queries and one Redis round trip, however many servers."""
     counts, digest = _counts(audience)
     measuring = list(servers_of(audience).exclude(state__in=NOT_MEASURING).order_by().values_list("pk", flat=True))
-    newest = hot.newest(measuring)
-    sums = {
-        metric: [v for one in newest.values() if (v := value_of(one, metric)) is not None] for metric in hot.HEADLINE
-    }
-    seen_ms = max((newest_ms(one) for one in newest.values()), default=0)
+    headlines = list(hot.headlines(measuring).values())
+    known = {metric: [v for one in headlines if isfinite(v := getattr(one, metric))] for metric in hot.HEADLINE}
+    seen_ms = max((one.at_ms for one in headlines), default=0)
     simulated = sum(pretended for _count, pretended in counts.values())
     paused = bool(simulated) and Simulation.objects.filter(paused=True).exists()
     return FleetTotals(
@@ -223,10 +221,10 @@ def fleet_totals(audience: str) -> FleetTotals:
         servers=sum(count for count, _pretended in counts.values()),
         simulated=simulated,
         measuring=len(measuring),
-        cpu=gauge(fmean(sums["cpu"]) if sums["cpu"] else nan),
-        memory=gauge(fmean(sums["memory"]) if sums["memory"] else nan),
-        net_in=quantity(sum(sums["net_rx"]) if sums["net_rx"] else None, "KB/s"),
-        net_out=quantity(sum(sums["net_tx"]) if sums["net_tx"] else None, "KB/s"),
+        cpu=gauge(fmean(known["cpu"]) if known["cpu"] else None),
+        memory=gauge(fmean(known["memory"]) if known["memory"] else None),
+        net_in=quantity(sum(known["net_rx"]) if known["net_rx"] else None, "KB/s"),
+        net_out=quantity(sum(known["net_tx"]) if known["net_tx"] else None, "KB/s"),
         at_ms=seen_ms,
         newest=time_tag(from_ms(seen_ms)) if seen_ms else SafeString(""),
         simulation_paused=paused,
@@ -290,9 +288,9 @@ def _ordered(matching: QuerySet[Server], sort: str, start: int, stop: int) -> li
         order = ("state_rank", "name") if sort == "worst" else ("name",)
         return list(matching.order_by(*order).values_list("pk", flat=True)[start:stop])
     ids = list(matching.order_by("name").values_list("pk", flat=True))
-    newest = hot.newest(ids)
-    values = {server_id: value_of(newest[server_id], sort) for server_id in ids}
-    return sorted(ids, key=lambda server_id: -(v if (v := values[server_id]) is not None else -1.0))[start:stop]
+    known = hot.headlines(ids)
+    values = {server_id: getattr(known[server_id], sort) if server_id in known else nan for server_id in ids}
+    return sorted(ids, key=lambda server_id: -v if isfinite(v := values[server_id]) else inf)[start:stop]
 
 
 def _pager(page: int, pages: int) -> list[int]:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from django.db import transaction
@@ -26,8 +27,9 @@ class BlockPlan:
     slots: NDArray[np.uint64]
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
+    """Where a series' values are: a block of its server, and a slot of the block."""
+
     block: int
     slot: int
 
@@ -36,7 +38,6 @@ Plan = tuple[BlockPlan, ...]
 Pair = tuple[int, Layout]
 
 _plans: dict[Pair, Plan] = {}
-_names: dict[int, dict[Place, SeriesName]] = {}
 
 
 @lru_cache(maxsize=10_000)
@@ -88,22 +89,6 @@ def places_of(server_ids: Iterable[int]) -> dict[int, dict[SeriesName, Place]]:
     for server_id, metric, labels, block, slot in rows.iterator(chunk_size=10_000):
         places[server_id][SeriesName(metric, labels)] = Place(block, slot)
     return places
-
-
-def names_by_place(
-    server_ids: Iterable[int], needed: dict[int, int] | None = None
-) -> dict[int, dict[Place, SeriesName]]:
-    """The series of each place, from this process's memory; one query for servers not known yet.
-
-    `needed` says how many series of a server somebody has met: with more than are known, it is read again. A place
-    never changes its series, so what is known stays true.
-    """
-    ids = list(server_ids)
-    unknown = [i for i in ids if i not in _names or (needed and needed.get(i, 0) > len(_names[i]))]
-    if unknown:
-        for server_id, places in places_of(unknown).items():
-            _names[server_id] = {place: name for name, place in places.items()}
-    return {server_id: _names[server_id] for server_id in ids}
 
 
 @transaction.atomic

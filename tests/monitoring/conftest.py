@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from monitoring import hot
 from monitoring.history import partitions, series
 from monitoring.models import Server, ServerGroup
 from portal.toolkit.redis import client
@@ -14,7 +15,7 @@ def nothing_remembered() -> None:
     """Tests roll back what they made, so what this process remembers of it must go too."""
     partitions.forget()
     series._plans.clear()
-    series._names.clear()
+    hot._shapes.clear()
 
 
 @pytest.fixture

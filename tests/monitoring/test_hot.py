@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -93,3 +94,16 @@ def test_everything_in_redis_expires(server: Server, now: int) -> None:
         hot.NEWEST.encode(): True,
         f"hot:slot:{now // 5000}".encode(): True,
     }
+
+
+def test_headlines_are_the_newest_of_five_metrics_whichever_source_gave_them(
+    make_server: Callable[..., Server], now: int
+) -> None:
+    both, silent = make_server("both"), make_server("silent")
+    record([Frame.of(both.pk, now - 1000, {"swap": 9.0, "cpu": 1.0})], origin="test")
+    record([Frame.of(both.pk, now, {"net_tx": 2.0, "load1": 9.0})], origin="test")
+    headlines = hot.headlines([both.pk, silent.pk])
+    assert list(headlines) == [both.pk]
+    headline = headlines[both.pk]
+    assert (headline.at_ms, headline.cpu, headline.net_tx) == (now, 1.0, 2.0)
+    assert math.isnan(headline.memory)
