@@ -126,7 +126,12 @@ if _redis and _redis.scheme != "unix":
 
 # Rate limits and allauth's bookkeeping live in the database: a FLUSHALL must not open the door to password guessing.
 CACHES: dict[str, dict[str, Any]] = {
-    "default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "portal_cache"},
+    "default": {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "portal_cache",
+        # Django keeps 300 by default and then throws counters away: guessing 300 names would reset every limit.
+        "OPTIONS": {"MAX_ENTRIES": 100_000},
+    },
     "fast": {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": REDIS_URL,

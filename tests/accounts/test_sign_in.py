@@ -3,10 +3,12 @@ from __future__ import annotations
 import mailbox as mailboxes
 import re
 import time
+from datetime import UTC, datetime, timedelta
 from email.message import Message
 from statistics import median
 
 import pytest
+import time_machine
 from allauth.account.models import EmailAddress
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.totp.internal.auth import (
@@ -111,6 +113,24 @@ def test_guessing_is_stopped_and_a_flush_of_redis_does_not_open_the_door_again(c
     answer = client.post(LOGIN, {"login": "jane", "password": PASSWORD})
     assert "Too many failed login attempts" in answer.content.decode()
     assert "_auth_user_id" not in client.session
+
+
+def test_many_other_names_do_not_push_a_limit_out(client: Client, jane: User) -> None:
+    for _ in range(5):
+        client.post(LOGIN, {"login": "jane", "password": "wrong"})
+    for n in range(400):
+        cache.set(f"of-somebody-else-{n}", 1, 300)
+    assert (
+        "Too many failed login attempts" in client.post(LOGIN, {"login": "jane", "password": PASSWORD}).content.decode()
+    )
+
+
+def test_the_owner_is_not_locked_out_for_ever(client: Client, jane: User) -> None:
+    for _ in range(6):
+        client.post(LOGIN, {"login": "jane", "password": "wrong"})
+    with time_machine.travel(datetime.now(UTC) + timedelta(minutes=6), tick=True):
+        answer = client.post(LOGIN, {"login": "jane", "password": PASSWORD})
+    assert answer["Location"] == "/"
 
 
 def test_one_address_may_not_try_many_names(client: Client, jane: User) -> None:
