@@ -285,7 +285,7 @@ def fleet_page(audience: str, wanted: FleetFilter) -> FleetPage:
 def _ordered(matching: QuerySet[Server], sort: str, start: int, stop: int) -> list[int]:
     """Ids of the matching servers from `start` to `stop` in that order; what is not measured comes last."""
     if sort in ("worst", "name"):
-        order = ("state_rank", "name") if sort == "worst" else ("name",)
+        order = ("state_rank", "simulated", "name") if sort == "worst" else ("name",)
         return list(matching.order_by(*order).values_list("pk", flat=True)[start:stop])
     ids = list(matching.order_by("name").values_list("pk", flat=True))
     known = hot.headlines(ids)

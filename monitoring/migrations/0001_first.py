@@ -147,7 +147,7 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "server",
                 "verbose_name_plural": "servers",
-                "ordering": ["state_rank", "name"],
+                "ordering": ["state_rank", "simulated", "name"],
             },
         ),
         migrations.CreateModel(
@@ -753,11 +753,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="server",
-            index=models.Index(fields=["state_rank", "name"], name="server_worst_first"),
+            index=models.Index(fields=["state_rank", "simulated", "name"], name="server_worst_first"),
         ),
         migrations.AddIndex(
             model_name="server",
-            index=models.Index(fields=["group", "state_rank", "name"], name="server_group_worst_first"),
+            index=models.Index(fields=["group", "state_rank", "simulated", "name"], name="server_group_worst_first"),
         ),
         migrations.AddIndex(
             model_name="source",

@@ -100,10 +100,10 @@ class Server(models.Model):
     )
 
     class Meta:
-        ordering = ["state_rank", "name"]
+        ordering = ["state_rank", "simulated", "name"]
         indexes = [
-            models.Index(fields=["state_rank", "name"], name="server_worst_first"),
-            models.Index(fields=["group", "state_rank", "name"], name="server_group_worst_first"),
+            models.Index(fields=["state_rank", "simulated", "name"], name="server_worst_first"),
+            models.Index(fields=["group", "state_rank", "simulated", "name"], name="server_group_worst_first"),
         ]
         verbose_name = _("server")
         verbose_name_plural = _("servers")

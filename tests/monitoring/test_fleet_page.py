@@ -239,3 +239,13 @@ def test_no_page_has_a_script_or_style_of_its_own(admin: Client, server: Server)
         assert "<style" not in html
         assert "<script>" not in html
         assert " onclick=" not in html
+
+
+def test_of_equal_state_real_servers_come_before_simulated_ones(
+    admin: Client, make_server: Callable[..., Server]
+) -> None:
+    template = ServerTemplate.objects.create(name="web", kind="web", profile={})
+    make_server("aaa", template=template)
+    make_server("zzz")
+    page = admin.get("/").content.decode()
+    assert page.index("zzz") < page.index("aaa")
