@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
@@ -22,6 +23,19 @@ def state(page: Page, name: str) -> None:
     expect(status(page)).to_have_attribute("data-state", name, timeout=30_000)
 
 
+def toggle(page: Page) -> Locator:
+    return status(page).get_by_role("button", name="Connection details")
+
+
+@contextmanager
+def hanging(portal: RunningPortal, child: str) -> Iterator[None]:
+    portal.kill(child, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        portal.kill(child, signal.SIGCONT)
+
+
 @pytest.fixture
 def fleet(portal: RunningPortal, page: Page) -> Page:
     page.goto(f"{portal.url}/?live=debug")
@@ -31,22 +45,24 @@ def fleet(portal: RunningPortal, page: Page) -> Page:
 
 def test_it_says_live_in_a_word_with_latency_and_rate(fleet: Page) -> None:
     expect(status(fleet).locator("[data-when=connected]")).to_be_visible()
+    toggle(fleet).click()
     expect(status(fleet).locator("[data-value=latency]")).to_have_text(re.compile(r"^\d+ ms$"))
     expect(status(fleet).locator("[data-value=frames]")).not_to_have_text("0", timeout=12_000)
     expect(status(fleet).locator("[data-value=newest]")).not_to_have_text("–")
+    fleet.evaluate("localStorage.clear()")
 
 
-def test_it_is_made_small_with_the_keyboard_and_stays_small(fleet: Page) -> None:
-    toggle = status(fleet).get_by_role("button", name="Connection details")
-    toggle.focus()
-    fleet.keyboard.press("Enter")
-    expect(fleet.locator("#live-status-details")).to_be_hidden()
-    fleet.reload()
-    state(fleet, "connected")
-    expect(fleet.locator("#live-status-details")).to_be_hidden()
-    expect(toggle).to_have_attribute("aria-expanded", "false")
-    toggle.click()
-    expect(fleet.locator("#live-status-details")).to_be_visible()
+def test_it_is_made_large_and_small_with_the_keyboard_and_stays_so(fleet: Page) -> None:
+    details = fleet.locator("#live-status-details")
+    for large in (True, False):
+        if details.is_visible() != large:
+            toggle(fleet).focus()
+            fleet.keyboard.press("Enter")
+        fleet.reload()
+        state(fleet, "connected")
+        expect(details).to_be_visible(visible=large)
+        expect(toggle(fleet)).to_have_attribute("aria-expanded", str(large).lower())
+    fleet.evaluate("localStorage.clear()")
 
 
 def test_a_device_that_goes_offline_is_told_at_once_and_comes_back_at_once(fleet: Page) -> None:
@@ -61,21 +77,19 @@ def test_a_web_process_that_does_not_answer_is_noticed_and_the_button_tries_agai
     portal: RunningPortal, fleet: Page
 ) -> None:
     web = portal.pids()["web"]
-    portal.kill("web", signal.SIGSTOP)  # the connection stays open, and nothing comes any more
-    state(fleet, "lost")
-    expect(status(fleet).locator("[data-notice=lost]")).to_contain_text(re.compile(r"since \d\d:\d\d"))
-    status(fleet).get_by_role("button", name="Reconnect now").click()
-    state(fleet, "connecting")
-    portal.kill("web", signal.SIGCONT)
+    with hanging(portal, "web"):  # the connection stays open, and nothing comes any more
+        state(fleet, "lost")
+        expect(status(fleet).locator("[data-notice=lost]")).to_contain_text(re.compile(r"since \d\d:\d\d"))
+        status(fleet).get_by_role("button", name="Reconnect now").click()
+        state(fleet, "connecting")
     expect(status(fleet)).to_have_attribute("data-state", "connected", timeout=10_000)
     assert portal.pids()["web"] == web
 
 
 def test_it_is_not_green_while_redis_is_away_and_is_again_after(portal: RunningPortal, fleet: Page) -> None:
-    portal.kill("redis", signal.SIGSTOP)
-    state(fleet, "unknown")
-    expect(status(fleet).locator("[data-notice=degraded]")).to_be_visible()
-    portal.kill("redis", signal.SIGCONT)
+    with hanging(portal, "redis"):
+        state(fleet, "unknown")
+        expect(status(fleet).locator("[data-notice=degraded]")).to_be_visible()
     state(fleet, "connected")
 
 

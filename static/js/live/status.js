@@ -1,6 +1,6 @@
 // The floating widget that says whether what one sees is live. It never says so when it is not sure.
 
-import { relative, serverNow } from "../time.js";
+import { localise, relative, serverNow } from "../time.js";
 import { announce } from "./swap.js";
 
 const MINIMISED = "openmanager.live.minimised";
@@ -18,8 +18,7 @@ export class Status {
     if (!this.#root) return;
     this.#part("retry").addEventListener("click", () => connection.startOver());
     this.#part("sign-in").addEventListener("click", comeBackHere);
-    this.#part("toggle").addEventListener("click", () => this.#minimise(!this.#isMinimised(), true));
-    this.#minimise(localStorage.getItem(MINIMISED) === "1", false);
+    this.#part("toggle").addEventListener("click", () => this.#choose(!this.#isMinimised()));
     setInterval(() => document.hidden || this.show(), 1_000);
     document.addEventListener("visibilitychange", () => document.hidden || this.show());
     this.show();
@@ -42,6 +41,7 @@ export class Status {
       this.#only("data-when", state);
       this.#only("data-notice", notice);
       this.#part("retry").hidden = state !== "lost";
+      this.#resize(notice);
       this.#showDetails();
     }
     if (state === this.#state) return;
@@ -76,6 +76,7 @@ export class Status {
     this.#write("newest", newest ? relative(newest) : "–");
     this.#root.querySelectorAll("time[data-value=since]").forEach((element) => {
       element.setAttribute("datetime", new Date(since).toISOString());
+      localise(element);
     });
   }
 
@@ -83,11 +84,18 @@ export class Status {
     return this.#root.hasAttribute("data-minimised");
   }
 
-  #minimise(minimised, remember) {
+  #choose(minimised) {
+    localStorage.setItem(MINIMISED, minimised ? "1" : "0");
+    this.show();
+  }
+
+  // As the person chose, on every page; until then small while all is well, and large when there is something to say.
+  #resize(notice) {
+    const chosen = localStorage.getItem(MINIMISED);
+    const minimised = chosen === null ? !notice : chosen === "1";
     this.#root.toggleAttribute("data-minimised", minimised);
     this.#part("toggle").setAttribute("aria-expanded", String(!minimised));
     this.#root.querySelector("#live-status-details").hidden = minimised;
-    if (remember) localStorage.setItem(MINIMISED, minimised ? "1" : "0");
   }
 
   #part(name) {
