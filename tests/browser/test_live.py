@@ -9,8 +9,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from portal.embedded.running import RunningPortal
+from portal.system.bench._ledger import inside
 from tests.browser.conftest import Exporter
-from tests.faults.ledger import inside
 
 pytestmark = pytest.mark.slow
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from portal.embedded.running import RunningPortal, running_portal
-from tests.faults.ledger import HEALED_WITHIN_S, Ledger, alive, inside, seconds_until_fresh
+from portal.system.bench._ledger import HEALED_WITHIN_S, Ledger, inside
+from portal.system.bench.faults import CHILDREN, kill_and_heal
 
 pytestmark = pytest.mark.slow
-
-CHILDREN = ["web", "worker-fast", "worker-bulk", "beat", "redis", "postgres"]
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +31,7 @@ def ledger(portal: RunningPortal, tmp_path: Path) -> Iterator[Ledger]:
 def test_a_killed_child_comes_back_and_nothing_acknowledged_is_lost(
     portal: RunningPortal, ledger: Ledger, child: str
 ) -> None:
-    time.sleep(random.uniform(0.0, 2.0))
-    pid = portal.kill(child)
-    killed_at = time.time()
-    portal.wait_for_another(child, pid)
-    ledger.wait_for_more(20)
-    assert seconds_until_fresh(portal, killed_at) < HEALED_WITHIN_S
-    assert alive(portal)
+    assert kill_and_heal(portal, ledger, child) < HEALED_WITHIN_S
     ledger.close()
     assert ledger.missing() == []
 

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import pkgutil
 
+LONG = frozenset({"faults", "soak"})
+"""Many minutes each: run when they are named, not by a bare `manage.py bench`."""
+
 
 def names() -> list[str]:
     """The benchmarks there are: the modules of this folder."""

@@ -56,8 +56,8 @@ def _measure(portal: RunningPortal, page: Page) -> dict[str, float]:
         "commit_to_dom_p95_ms": float(np.percentile(to_screen, 95)),
         "first_byte_p50_ms": float(np.percentile(first_byte, 50)),
         "first_byte_p95_ms": float(np.percentile(first_byte, 95)),
-        "oldest_newest_sample_s": _oldest_s(portal),
-        "memory_pss_mb": _memory_mb(portal),
+        "oldest_newest_sample_s": oldest_s(portal),
+        "memory_pss_mb": memory_mb(portal),
     }
 
 
@@ -88,7 +88,7 @@ def _first_byte(portal: RunningPortal, page: Page) -> list[float]:
     ]
 
 
-def _oldest_s(portal: RunningPortal) -> float:
+def oldest_s(portal: RunningPortal) -> float:
     """How old the newest sample of the worst server is, the worst of ten looks a second apart."""
     worst = 0.0
     for _ in range(10):
@@ -107,7 +107,7 @@ def _oldest_s(portal: RunningPortal) -> float:
     return worst
 
 
-def _memory_mb(portal: RunningPortal) -> float:
+def memory_mb(portal: RunningPortal) -> float:
     """Proportional set size of everything that `up` started."""
     processes = [psutil.Process(portal.process.pid)]
     processes += processes[0].children(recursive=True)

@@ -67,7 +67,7 @@ class Ledger:
     def open(cls, portal: RunningPortal, path: Path) -> Ledger:
         group = "ServerGroup.objects.get(name='Machines')"
         server_id = inside(portal, f"Server.objects.create(name='ledger-{time.time_ns()}', group={group}).pk")
-        command = [sys.executable, "-m", "tests.faults.sender", str(server_id), str(path)]
+        command = [sys.executable, "-m", "portal.system.bench._sender", str(server_id), str(path)]
         ledger = cls(portal, server_id, path, subprocess.Popen(command, cwd=ROOT, env=environment(portal)))
         ledger.wait_for_more(20)
         return ledger

@@ -1,7 +1,7 @@
 """A process that pushes numbered samples into a portal and writes down each one that was acknowledged.
 
-python -m tests.faults.sender SERVER_ID LEDGER: one number a sample, counting up; a line "at_ms number" is written, and
-forced to disk, only after `record` has returned. It goes on until it is killed, whatever fails meanwhile.
+python -m portal.system.bench._sender SERVER_ID LEDGER: one number a sample, counting up; a line "at_ms number" is
+written, and forced to disk, only after `record` has returned. It goes on until it is killed, whatever fails meanwhile.
 """
 
 from __future__ import annotations

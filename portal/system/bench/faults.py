@@ -1,0 +1,44 @@
+"""Every child killed many times at random moments, under load: what was lost, and how long it took to heal."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import time
+from pathlib import Path
+
+from portal.embedded.running import RunningPortal, running_portal
+from portal.system.bench._ledger import Ledger, alive, seconds_until_fresh
+
+ROUNDS = 10
+CHILDREN = ["web", "worker-fast", "worker-bulk", "beat", "redis", "postgres"]
+
+
+def run() -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as folder, running_portal(Path(folder) / "var", servers=30) as portal:
+        ledger = Ledger.open(portal, Path(folder) / "ledger")
+        healed: dict[str, list[float]] = {child: [] for child in CHILDREN}
+        for _ in range(ROUNDS):
+            for child in random.sample(CHILDREN, len(CHILDREN)):
+                healed[child].append(kill_and_heal(portal, ledger, child))
+        ledger.close()
+        missing = ledger.missing()
+        acknowledged = len(ledger.acknowledged())
+    return {
+        "faults.kills": float(ROUNDS * len(CHILDREN)),
+        "faults.acknowledged_samples": float(acknowledged),
+        "faults.missing_samples": float(len(missing)),
+        **{f"faults.{child.replace('-', '_')}_healed_max_s": max(seconds) for child, seconds in healed.items()},
+    }
+
+
+def kill_and_heal(portal: RunningPortal, ledger: Ledger, child: str) -> float:
+    """Seconds from the kill until the whole chain moves again: samples taken, pages served, the fleet generated."""
+    time.sleep(random.uniform(0.0, 2.0))  # noqa: S311 (a moment, not a secret)
+    pid = portal.kill(child)
+    killed_at = time.time()
+    portal.wait_for_another(child, pid)
+    ledger.wait_for_more(20)
+    while not alive(portal):
+        time.sleep(0.1)
+    return seconds_until_fresh(portal, killed_at)
