@@ -8,10 +8,12 @@ from datetime import datetime
 from hashlib import blake2b
 from math import ceil, inf, isfinite, nan
 from statistics import fmean
+from typing import Self
 
 from django.contrib.postgres.aggregates import BitXor
 from django.db.models import BigIntegerField, Count, F, Func, OuterRef, Q, QuerySet, Subquery, TextField, Value
 from django.db.models.functions import Concat
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -27,7 +29,7 @@ from portal.toolkit.sparkline import sparkline
 from portal.toolkit.templatetags.icons import icon
 
 CARDS_PER_PAGE = 60
-STATE_ICONS = {
+STATE_ICONS: dict[str, str] = {
     ServerState.CRITICAL: "octagon-alert",
     ServerState.OFFLINE: "unplug",
     ServerState.WARNING: "triangle-alert",
@@ -35,7 +37,7 @@ STATE_ICONS = {
     ServerState.PAUSED: "circle-pause",
     ServerState.HEALTHY: "circle-check",
 }
-KIND_ICONS = {
+KIND_ICONS: dict[str, str] = {
     ServerKind.HOST: "server",
     ServerKind.WEB: "globe",
     ServerKind.APP: "app-window",
@@ -52,18 +54,57 @@ HIGH, FULL = 80.0, 90.0
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """A share of 100. `text` is shown, `width` (0 to 100) draws the bar, `level` is "", "high" or "full"."""
+    """A share of 100. `text` is shown, `width` ("0" to "100") draws the bar, `level` is "", "high" or "full"."""
 
     text: str
-    width: float
+    width: str
     level: str
 
 
 @dataclass(frozen=True, slots=True)
-class ServerCard:
-    """One server as its card shows it; text is in the language that was active when it was made."""
+class CardWords:
+    """The words that all cards share, in the active language: looked up once for many cards."""
 
-    id: int
+    cpu: str
+    memory: str
+    disk: str
+    net_in: str
+    net_out: str
+    line: str
+    simulated: str
+    simulated_says: str
+    reading_fails: str
+    states: dict[str, str]
+    kinds: dict[str, str]
+    url: str
+
+    @classmethod
+    def now(cls) -> Self:
+        return cls(
+            cpu=_("CPU"),
+            memory=_("Mem"),
+            disk=_("Disk"),
+            net_in=_("Network in"),
+            net_out=_("Network out"),
+            line=_("CPU, the last 5 minutes"),
+            simulated=_("simulated"),
+            simulated_says=_("Simulated: the numbers are generated"),
+            reading_fails=_("Reading fails:"),
+            states={state.value: str(state.label) for state in ServerState},
+            kinds={kind.value: str(kind.label) for kind in ServerKind},
+            url=reverse("monitoring:server", args=[0]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ServerCard:
+    """One server as its card shows it; text is in the language that was active when it was made.
+
+    `key` is the server's id and `stamp` the epoch ms of its newest sample, both as text.
+    """
+
+    words: CardWords
+    key: str
     url: str
     name: str
     state: str
@@ -74,7 +115,7 @@ class ServerCard:
     reason: str
     problem: str
     simulated: bool
-    at_ms: int
+    stamp: str
     seen: SafeString
     cpu: Gauge
     memory: Gauge
@@ -94,8 +135,18 @@ class StateCount:
 
 
 @dataclass(frozen=True, slots=True)
+class FleetCounts:
+    """How many servers there are; `digest` changes with their set, names, kinds, groups or states."""
+
+    by_state: dict[str, int]
+    servers: int
+    simulated: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class FleetTotals:
-    """All that an audience may see, in numbers. `digest` changes with the set, names or states of its servers."""
+    """All that an audience may see, in numbers. `digest` is that of the counts."""
 
     states: list[StateCount]
     servers: int
@@ -159,25 +210,26 @@ def server_cards(server_ids: Sequence[int]) -> dict[int, ServerCard]:
     )
     kept = [server_id for server_id in server_ids if server_id in servers]
     newest, recent = hot.newest(kept), hot.recent(kept, "cpu")
-    return {server_id: _card(servers[server_id], newest[server_id], recent[server_id]) for server_id in kept}
+    words = CardWords.now()
+    return {pk: _card(words, servers[pk], newest[pk], recent[pk]) for pk in kept}
 
 
-def _card(server: Server, newest: hot.Newest, cpu: Sequence[float | None]) -> ServerCard:
-    state, kind = ServerState(server.state), ServerKind(server.kind)
+def _card(words: CardWords, server: Server, newest: hot.Newest, cpu: Sequence[float | None]) -> ServerCard:
     seen_ms = newest_ms(newest) or at_ms(server.seen_at) or 0
     return ServerCard(
-        id=server.pk,
-        url=server.get_absolute_url(),
+        words=words,
+        key=str(server.pk),
+        url=words.url.replace("/0/", f"/{server.pk}/"),
         name=server.name,
-        state=state.value,
-        state_word=str(state.label),
-        state_icon=icon(STATE_ICONS[state]),
-        kind_icon=icon(KIND_ICONS[kind], 14),
-        facts=f"{kind.label} · {server.group.name}",
-        reason=_(server.state_reason) if server.state_reason else "",
+        state=server.state,
+        state_word=words.states[server.state],
+        state_icon=icon(STATE_ICONS[server.state]),
+        kind_icon=icon(KIND_ICONS[server.kind], 14),
+        facts=f"{words.kinds[server.kind]} · {server.group.name}",
+        reason=_(server.state_reason) if server.state_reason and server.state != ServerState.PAUSED else "",
         problem=getattr(server, "problem", None) or "",
         simulated=server.simulated,
-        at_ms=seen_ms,
+        stamp=str(seen_ms),
         seen=time_tag(from_ms(seen_ms)) if seen_ms else SafeString(""),
         cpu=gauge(value_of(newest, "cpu")),
         memory=gauge(value_of(newest, "memory")),
@@ -199,27 +251,26 @@ def value_of(newest: hot.Newest, metric: str) -> float | None:
 
 def gauge(value: float | None) -> Gauge:
     if value is None or not isfinite(value):
-        return Gauge(quantity(None, "%"), 0.0, "")
+        return Gauge(quantity(None, "%"), "0", "")
     level = "full" if value >= FULL else "high" if value >= HIGH else ""
-    return Gauge(quantity(value, "%"), round(min(max(value, 0.0), 100.0), 1), level)
+    return Gauge(quantity(value, "%"), f"{min(max(value, 0.0), 100.0):.1f}", level)
 
 
 # --- Totals -----------------------------------------------------------------------------------------------------------
 
 
-def fleet_totals(audience: str) -> FleetTotals:
-    """The totals of what `audience` may see. Three queries and one Redis round trip, however many servers."""
-    counts, digest = _counts(audience)
+def fleet_totals(audience: str, counts: FleetCounts | None = None) -> FleetTotals:
+    """The totals of what `audience` may see. Three queries (two with `counts`), one Redis round trip."""
+    counts = counts or fleet_counts(audience)
     measuring = list(servers_of(audience).exclude(state__in=NOT_MEASURING).order_by().values_list("pk", flat=True))
     headlines = list(hot.headlines(measuring).values())
     known = {metric: [v for one in headlines if isfinite(v := getattr(one, metric))] for metric in hot.HEADLINE}
     seen_ms = max((one.at_ms for one in headlines), default=0)
-    simulated = sum(pretended for _count, pretended in counts.values())
-    paused = bool(simulated) and Simulation.objects.filter(paused=True).exists()
+    paused = bool(counts.simulated) and Simulation.objects.filter(paused=True).exists()
     return FleetTotals(
-        states=[_state_count(state, counts.get(state.value, (0, 0))[0]) for state in ServerState],
-        servers=sum(count for count, _pretended in counts.values()),
-        simulated=simulated,
+        states=[_state_count(state, counts.by_state.get(state.value, 0)) for state in ServerState],
+        servers=counts.servers,
+        simulated=counts.simulated,
         measuring=len(measuring),
         cpu=gauge(fmean(known["cpu"]) if known["cpu"] else None),
         memory=gauge(fmean(known["memory"]) if known["memory"] else None),
@@ -228,12 +279,12 @@ def fleet_totals(audience: str) -> FleetTotals:
         at_ms=seen_ms,
         newest=time_tag(from_ms(seen_ms)) if seen_ms else SafeString(""),
         simulation_paused=paused,
-        digest=digest,
+        digest=counts.digest,
     )
 
 
-def _counts(audience: str) -> tuple[dict[str, tuple[int, int]], str]:
-    """state → (servers, simulated ones), and the digest of what the list is made of; one query."""
+def fleet_counts(audience: str) -> FleetCounts:
+    """How many servers `audience` may see; one query."""
     parts = [part for name in ("pk", "state", "kind", "group_id", "name") for part in (F(name), Value("/"))]
     fingerprint = Func(
         Concat(*parts, output_field=TextField()), Value(0), function="hashtextextended", output_field=BigIntegerField()
@@ -247,7 +298,8 @@ def _counts(audience: str) -> tuple[dict[str, tuple[int, int]], str]:
     found = {row["state"]: row for row in rows}
     marks = repr(sorted((state, row["count"], row["mark"]) for state, row in found.items()))
     digest = blake2b(marks.encode(), digest_size=8).hexdigest()
-    return {state: (row["count"], row["pretended"]) for state, row in found.items()}, digest
+    by_state = {state: row["count"] for state, row in found.items()}
+    return FleetCounts(by_state, sum(by_state.values()), sum(row["pretended"] for row in found.values()), digest)
 
 
 def _state_count(state: ServerState, count: int) -> StateCount:
@@ -258,12 +310,10 @@ def _state_count(state: ServerState, count: int) -> StateCount:
 # --- A page of the list -----------------------------------------------------------------------------------------------
 
 
-def fleet_page(audience: str, wanted: FleetFilter) -> FleetPage:
-    """The asked page, or the last one when there are fewer. Four queries, and Redis for the cards (and for a sort)."""
-    counts, digest = _counts(audience)
+def fleet_page(audience: str, wanted: FleetFilter, counts: FleetCounts) -> FleetPage:
+    """The asked page, or the last one when there are fewer. Three queries, and Redis for the cards and for a sort."""
     matching = wanted.apply(servers_of(audience))
-    servers = sum(count for count, _pretended in counts.values())
-    matched = matching.count() if wanted.narrows else servers
+    matched = matching.count() if wanted.narrows else counts.servers
     pages = max(1, ceil(matched / CARDS_PER_PAGE))
     page = min(wanted.page, pages)
     start = (page - 1) * CARDS_PER_PAGE
@@ -272,8 +322,8 @@ def fleet_page(audience: str, wanted: FleetFilter) -> FleetPage:
         cards=list(server_cards(ids).values()),
         wanted=FleetFilter(wanted.state, wanted.kind, wanted.group, wanted.text, wanted.sort, page),
         matched=matched,
-        servers=servers,
-        digest=digest,
+        servers=counts.servers,
+        digest=counts.digest,
         pages=pages,
         links=[PageLink(n, wanted.address(n) if n else "", n == page) for n in _pager(page, pages)],
         previous=wanted.address(page - 1) if page > 1 else "",

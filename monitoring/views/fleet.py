@@ -22,8 +22,9 @@ def fleet(request: HttpRequest) -> HttpResponse:
     """Totals and a page of servers; only the list with its filter when a script asks for it."""
     audience = audience_of(request.user)
     wanted = FleetFilter.read(request.GET)
+    counts = queries.fleet_counts(audience)
     context = {
-        "page": queries.fleet_page(audience, wanted),
+        "page": queries.fleet_page(audience, wanted, counts),
         "groups": queries.visible_groups(audience),
         "states": ServerState.choices,
         "kinds": ServerKind.choices,
@@ -36,7 +37,9 @@ def fleet(request: HttpRequest) -> HttpResponse:
         if htmx.current_url_abs_path != wanted.address():
             response.headers["HX-Push-Url"] = wanted.address()
     else:
-        response = render(request, "monitoring/fleet.html", context | {"totals": queries.fleet_totals(audience)})
+        response = render(
+            request, "monitoring/fleet.html", context | {"totals": queries.fleet_totals(audience, counts)}
+        )
     patch_vary_headers(response, ["HX-Request", "HX-History-Restore-Request"])
     return response
 

@@ -33,6 +33,8 @@ def quantity(value: float | None, unit: str) -> str:
     step = 0
     while abs(value) >= 999.5 and step < len(ladder) - 1:
         value, step = value / 1024, step + 1
+    if unit.startswith("1/"):
+        return f"{digits(value)}{unit[1:]}"
     return f"{digits(value)} {ladder[step]}".rstrip()
 
 

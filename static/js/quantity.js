@@ -1,6 +1,7 @@
 // Numbers with their unit, as portal/toolkit/quantity.py says them.
 
 const LADDERS = { "KB/s": ["KB/s", "MB/s", "GB/s", "TB/s"], MB: ["MB", "GB", "TB", "PB"] };
+const SHORT = new Set(["%", "s", "ms", "KB/s", "MB"]); // units that an axis repeats; others stand beside the title
 const formats = [0, 1, 2].map((places) => new Intl.NumberFormat("en", { minimumFractionDigits: places, maximumFractionDigits: places }));
 
 function digits(value) {
@@ -23,7 +24,8 @@ function duration(seconds, words) {
 /** As `quantity`, for the ticks of an axis: round numbers, written short. */
 export function tick(value, unit, words) {
   if (unit === "%") return `${Number(value.toFixed(2))}%`;
-  return value === 0 ? "0" : quantity(value, unit, words);
+  if (value === 0) return "0";
+  return quantity(value, SHORT.has(unit) ? unit : "", words);
 }
 
 export function quantity(value, unit, words) {
@@ -34,5 +36,6 @@ export function quantity(value, unit, words) {
   const ladder = LADDERS[unit] ?? [unit];
   let step = 0;
   while (Math.abs(value) >= 999.5 && step < ladder.length - 1) [value, step] = [value / 1024, step + 1];
+  if (unit.startsWith("1/")) return `${digits(value)}${unit.slice(1)}`;
   return `${digits(value)} ${ladder[step]}`.trim();
 }

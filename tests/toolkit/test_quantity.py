@@ -6,12 +6,21 @@ import json
 import math
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from django.utils import translation
 
 from portal.toolkit.quantity import quantity
+
+
+@pytest.fixture(autouse=True)
+def english() -> Iterator[None]:
+    """Whatever language the request of an earlier test left active."""
+    with translation.override("en"):
+        yield
+
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,6 +47,7 @@ SAID: list[tuple[float | None, str, str]] = [
     (1_234_567.0, "", "1,234,567"),
     (-3.27, "", "-3.3"),
     (170.0, "req/s", "170 req/s"),
+    (868.4, "1/min", "868/min"),
 ]
 
 
