@@ -8,12 +8,16 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib.auth.middleware import LoginRequiredMiddleware
+from django.contrib.auth.models import AnonymousUser
 from django.contrib.auth.views import redirect_to_login
+from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.middleware.locale import LocaleMiddleware
 from django.shortcuts import resolve_url
 from django.utils import timezone, translation
 from django.utils.http import url_has_allowed_host_and_scheme
+
+from portal.accounts.models import User
 
 
 class SignedInMiddleware(LoginRequiredMiddleware):
@@ -42,19 +46,32 @@ def _page_of(request: HttpRequest) -> str:
     return parts.path + ("?" + parts.query if parts.query else "")
 
 
+def _person(request: HttpRequest) -> User | None:
+    """Who is signed in. Without a session cookie nobody is asked.
+
+    Raises OperationalError when the database is away, and lets nobody who handles that wait for it once more.
+    """
+    if settings.SESSION_COOKIE_NAME not in request.COOKIES:
+        return None
+    try:
+        return request.user if request.user.is_authenticated else None
+    except OperationalError:
+        request.user = AnonymousUser()
+        raise
+
+
 class PersonLocaleMiddleware(LocaleMiddleware):
     """The language: the person's own, else the cookie's, else the browser's. The time zone: the person's own, else UTC.
 
-    Needs the AuthenticationMiddleware before it. Who has no session cookie is not looked up.
+    Needs the AuthenticationMiddleware before it.
     """
 
     def process_request(self, request: HttpRequest) -> None:
         super().process_request(request)
         timezone.deactivate()
-        if settings.SESSION_COOKIE_NAME not in request.COOKIES or not request.user.is_authenticated:
-            return
-        if request.user.language:
-            translation.activate(request.user.language)
-            request.LANGUAGE_CODE = request.user.language
-        if request.user.time_zone:
-            timezone.activate(request.user.time_zone)
+        person = _person(request)
+        if person and person.language:
+            translation.activate(person.language)
+            request.LANGUAGE_CODE = person.language
+        if person and person.time_zone:
+            timezone.activate(person.time_zone)

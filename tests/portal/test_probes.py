@@ -75,10 +75,12 @@ def test_without_postgresql_it_is_unready_within_two_seconds_and_alive(client: C
     assert time.monotonic() - started < 2
     assert (answer.status_code, answer.json()["checks"]["postgresql"]) == (503, "away")
     assert client.get("/healthz").status_code == 200
+    started = time.monotonic()
     page = Client(raise_request_exception=False).get(
         "/accounts/preferences/", headers={"Cookie": "sessionid=" + "x" * 32}
     )
     assert (page.status_code, page.headers.get("Retry-After")) == (503, "5"), page.content
+    assert time.monotonic() - started < 3, "it waits for the pool (1.5 s here) once, not again to log or to render"
 
 
 def test_probes_answer_to_nothing_but_get(client: Client) -> None:
