@@ -258,10 +258,15 @@ CELERY_BEAT_SCHEDULE = {
     "simulate": {"task": "monitoring.tasks.simulate_task", "schedule": 5.0, "options": {"expires": 5}},
     "collect": {"task": "monitoring.tasks.collect_task", "schedule": 1.0, "options": {"expires": 2}},
     "freshness": {"task": "monitoring.tasks.freshness_task", "schedule": 5.0, "options": {"expires": 5}},
-    "partitions": {
+    "retention": {
         "task": "monitoring.tasks.retention_task",
         "schedule": 600.0,
         "options": {"expires": 600, "queue": "bulk"},
+    },
+    "forget-sessions": {
+        "task": "portal.tasks.forget_sessions_task",
+        "schedule": 3600.0,
+        "options": {"expires": 3600, "queue": "bulk"},
     },
 }
 

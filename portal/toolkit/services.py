@@ -21,7 +21,7 @@ def postgres_settings(url: SplitResult, *, pool_size: int) -> dict[str, Any]:
     if options.get("sslmode") in TLS_MODES:
         options.setdefault("ssl_min_protocol_version", "TLSv1.2")
     options |= {
-        "pool": {"min_size": 1, "max_size": pool_size, "timeout": 10, "max_idle": 120},
+        "pool": {"min_size": 1, "max_size": pool_size, "timeout": 5, "max_idle": 120},
         "connect_timeout": 5,
         "keepalives_idle": 30,
         "keepalives_interval": 10,
