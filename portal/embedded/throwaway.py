@@ -21,8 +21,10 @@ START_TIMEOUT_S = 30.0
 
 
 @contextmanager
-def services(given: Mapping[str, str]) -> Iterator[dict[str, str]]:
+def services(given: Mapping[str, str], *, durable: bool = False) -> Iterator[dict[str, str]]:
     """Run what `given` has no URL for; yields the environment in which a portal uses all of it. Raises StartError.
+
+    A commit reaches the disk only if `durable`: tests do without, measurements must not.
 
     Variables of the portal in `given` are left out: a test must not depend on whose terminal it runs in.
     """
@@ -33,7 +35,7 @@ def services(given: Mapping[str, str]) -> Iterator[dict[str, str]]:
         place.mail.parent.mkdir()
         env = {name: value for name, value in given.items() if not name.startswith("PORTAL_")}
         env |= {"PORTAL_DATA": str(folder / "var"), "PORTAL_SECRET_KEY": secrets.token_urlsafe(50)}
-        wanted = prepare(given, place, secrets.token_urlsafe(24), mail.free_port(), throw_away=True)
+        wanted = prepare(given, place, secrets.token_urlsafe(24), mail.free_port(), throw_away=not durable)
         for service in wanted:
             stack.enter_context(running(service, folder / f"{service.name}.log"))
             env[VARIABLES[service.name]] = service.url

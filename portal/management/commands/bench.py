@@ -30,8 +30,9 @@ class Command(BaseCommand):
         command = [sys.executable, "-m", "portal.system.bench", *(names or sorted(set(bench.names()) - bench.LONG))]
         if json:
             command += ["--json", json]
+        given = {name: value for name, value in os.environ.items() if name not in VARIABLES.values()}
         try:
-            with services({name: value for name, value in os.environ.items() if name not in VARIABLES.values()}) as env:
+            with services(given, durable=True) as env:
                 sys.exit(subprocess.call(command, cwd=ROOT, env=env))
         except StartError as error:
             raise CommandError(str(error)) from error
