@@ -11,13 +11,14 @@ from portal.toolkit.live.fragment import Fragment
 PACES_S = {"high": 1.0, "1": 1.0, "5": 5.0, "15": 15.0, "30": 30.0, "60": 60.0}
 BEAT_EVERY_S = 10.0
 
+NEVER = float("-inf")
 SLACK_S = 0.05
 """A frame may be this much early, and is counted as if on time: a sender's tick that comes 1.00 s ± 20 ms after the
 last is then sent at once, every time, and there is still no more than one frame per pace in the long run."""
 
-CATCH_UP_S = 0.5
+CATCH_UP_S = 1.0
 """The pace counts from the touch, not from when a busy machine got round to it, up to this much: otherwise one hiccup
-would make every later frame late too."""
+would make every later frame late too. Nor do the first frame and lone beats count, for the same reason."""
 
 
 class Watcher:
@@ -28,10 +29,9 @@ class Watcher:
     """
 
     __slots__ = (
-        "_beat_free_at",
         "_counts_from",
         "_frame",
-        "_free_at",
+        "_paced_from",
         "_posted",
         "_send",
         "_unsent_since",
@@ -70,7 +70,8 @@ class Watcher:
         self.sending_since: float | None = None
         self.queued_at: float | None = None
         """Where in the schedule's heap it waits."""
-        self._free_at = self._beat_free_at = self._unsent_since = self._counts_from = 0.0
+        self._paced_from = NEVER
+        self._unsent_since = self._counts_from = 0.0
         self._frame = ""
         self._posted = asyncio.Event()
 
@@ -81,16 +82,16 @@ class Watcher:
     @property
     def ready_at(self) -> float:
         """When the next frame may go, in the loop's time: with what is unsent, or earlier with a beat alone."""
-        beat_at = max(self.beat_at, self._beat_free_at)
-        return min(beat_at, self._free_at - SLACK_S) if self.unsent else beat_at
+        return min(self.beat_at, self._data_at - SLACK_S) if self.unsent else self.beat_at
 
-    def set_pace(self, pace_s: float) -> None:
-        self._free_at += pace_s - self.pace_s
-        self.pace_s = pace_s
+    @property
+    def _data_at(self) -> float:
+        """When the pace allows the next frame with data."""
+        return self._paced_from + self.pace_s
 
     def take_unsent(self, now: float) -> set[Fragment]:
         """What the next frame should carry; nothing while the pace does not allow it."""
-        if self._free_at - SLACK_S > now:
+        if self._data_at - SLACK_S > now:
             return set()
         taken, self.unsent = self.unsent, set()
         self._counts_from = max(self._unsent_since, now - CATCH_UP_S)
@@ -109,15 +110,14 @@ class Watcher:
         self.watched = dict.fromkeys(self.watched, 0)
         self.unsent = set(self.watched)
 
-    def post(self, frame: str, *, now: float, is_beat: bool) -> None:
+    def post(self, frame: str, *, is_beat: bool) -> None:
         """Hand the next frame to the sending task. The watcher must not be busy."""
         assert not self.is_busy
-        fastest = PACES_S["high"]
-        if is_beat:
-            self._free_at = max(self._free_at, now + fastest)
-        else:
-            self._free_at = max(self._free_at, self._counts_from) + self.pace_s
-        self._beat_free_at = now + fastest
+        if not is_beat:
+            is_first = self._paced_from == NEVER
+            self._paced_from = (
+                self._counts_from - PACES_S["high"] if is_first else max(self._data_at, self._counts_from)
+            )
         self._frame = frame
         self._posted.set()
 
