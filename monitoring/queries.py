@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -48,6 +49,7 @@ KIND_ICONS: dict[str, str] = {
     ServerKind.LOAD_BALANCER: "network",
 }
 NOT_MEASURING = (ServerState.OFFLINE, ServerState.UNKNOWN, ServerState.PAUSED)
+NUMBERED = re.compile(r"(.{12,}?)([-_.]?[0-9]{1,6})")
 HIGH, FULL = 80.0, 90.0
 """From here on a bar is drawn as high and as nearly full. A drawing aid: thresholds decide states, not these."""
 
@@ -100,13 +102,16 @@ class CardWords:
 class ServerCard:
     """One server as its card shows it; text is in the language that was active when it was made.
 
-    `key` is the server's id and `stamp` the epoch ms of its newest sample, both as text.
+    `key` is the server's id and `stamp` the epoch ms of its newest sample, both as text. A long name that ends in a
+    number is also there as `head` and `tail`: where there is no room, its end tells it from its neighbours.
     """
 
     words: CardWords
     key: str
     url: str
     name: str
+    head: str
+    tail: str
     state: str
     state_word: str
     state_icon: SafeString
@@ -216,11 +221,14 @@ def server_cards(server_ids: Sequence[int]) -> dict[int, ServerCard]:
 
 def _card(words: CardWords, server: Server, newest: hot.Newest, cpu: Sequence[float | None]) -> ServerCard:
     seen_ms = newest_ms(newest) or at_ms(server.seen_at) or 0
+    cut = NUMBERED.fullmatch(server.name)
     return ServerCard(
         words=words,
         key=str(server.pk),
         url=words.url.replace("/0/", f"/{server.pk}/"),
         name=server.name,
+        head=cut[1] if cut else "",
+        tail=cut[2] if cut else "",
         state=server.state,
         state_word=words.states[server.state],
         state_icon=icon(STATE_ICONS[server.state]),

@@ -51,6 +51,7 @@ document.addEventListener("submit", (event) => {
 });
 
 function showConnection({ state, since }) {
+  document.documentElement.dataset.connection = state;
   const word = document.getElementById("connection");
   if (!word || word.dataset.state === state) return;
   word.dataset.state = state;
