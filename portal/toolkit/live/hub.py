@@ -17,6 +17,7 @@ from django.utils.html import format_html
 
 from portal.toolkit.live.feed import Feed
 from portal.toolkit.live.fragment import GONE, Fragment
+from portal.toolkit.live.recheck import Rechecker
 from portal.toolkit.live.renderer import Job, Renderer
 from portal.toolkit.live.schedule import Schedule
 from portal.toolkit.live.topic import Address
@@ -41,7 +42,9 @@ _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
 
 
 class Hub:
-    """Everything here runs in the loop's thread, but rendering. It needs no lock, no database and no channel layer."""
+    """Everything here runs in the loop's thread, but rendering and the look at rights. The fan-out needs no database,
+    no lock and no channel layer.
+    """
 
     def __init__(self) -> None:
         self.epoch = secrets.token_hex(4)
@@ -54,6 +57,7 @@ class Hub:
         self._health = "ok"
         self._looked_blindly_at = 0.0
         self._rendering_since: float | None = None
+        self.rechecker = Rechecker()
         self._renderer = Renderer()
         self._feed = Feed(
             on_touched=self._on_touched, on_control=self._on_control, on_gap=self._on_gap, on_lost=self._check_health
@@ -73,7 +77,7 @@ class Hub:
 
     def _start(self) -> None:
         gc.freeze()  # the loaded code: looking through it again stops every socket for 50-170 ms each time
-        work = (self._feed.run(), self._flush_for_ever(), self._tick_for_ever())
+        work = (self._feed.run(), self._flush_for_ever(), self._tick_for_ever(), self.rechecker.run())
         self._tasks = [asyncio.create_task(job) for job in work]
 
     async def _stop_if_idle(self) -> None:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs
@@ -16,7 +15,7 @@ from urllib.parse import parse_qs
 import structlog
 from django.contrib.auth.models import AbstractBaseUser
 
-from portal.toolkit.live.admission import DATABASE_AWAY, admit, in_thread, language_of, person_of
+from portal.toolkit.live.admission import DATABASE_AWAY, admit, in_thread, language_of
 from portal.toolkit.live.control import session_tag
 from portal.toolkit.live.hub import Hub
 from portal.toolkit.live.topic import Address
@@ -25,9 +24,6 @@ from portal.toolkit.live.watcher import PACES_S, Watcher
 SIGNED_OUT, TRY_AGAIN_LATER, TOO_BIG = 4401, 1013, 1009
 MOST_WATCHED = 500
 LONGEST_MESSAGE = 64 * 1024
-RECHECK_S = (30.0, 50.0)
-RECHECK_WHEN_AWAY_S = 10.0
-RECHECK_AFTER_GAP_S = 10.0
 CLOSE_TIMEOUT_S = 2.0
 
 Scope = Mapping[str, Any]
@@ -53,12 +49,13 @@ class LiveSocket:
         query = parse_qs(scope["query_string"].decode("latin1"))
         self._first_wish = {"watch": query.get("topic", []), "pace": query.get("pace", ["high"])[0]}
         self._user: AbstractBaseUser = scope["user"]
-        self._session_key: str | None = scope["session"].session_key
+        self.session_key: str | None = scope["session"].session_key
         self._asked: dict[Address, Address | None] = {}
         """All that was asked for, with the canonical address, or None while that may not be watched."""
         self._hub = Hub.of_this_loop()
         self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._recheck_now = asyncio.Event()
+        self._work: list[asyncio.Future[None]] = []
+        self.recheck_at = 0.0
         self._watcher = Watcher(
             self._send_text,
             language=language_of(query.get("lang", [""])[0], scope["cookies"], scope["headers"]),
@@ -81,18 +78,20 @@ class LiveSocket:
 
     async def run(self) -> None:
         """Until either side ends it."""
-        work: list[asyncio.Future[Any]] = []
         try:
             await self._obey(self._first_wish)
             self._first_wish = {}  # 40 strings, times every socket
             self._hub.join(self._watcher)  # only now: the first frame is the whole state
-            work += map(asyncio.ensure_future, (self._read(), self._watcher.run(), self._recheck_for_ever()))
-            await asyncio.wait({*work, self._ended}, return_when=asyncio.FIRST_COMPLETED)
+            self._hub.rechecker.add(self)
+            self._work += map(asyncio.ensure_future, (self._read(), self._watcher.run()))
+            ends: set[asyncio.Future[Any]] = {*self._work, self._ended}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._hub.rechecker.discard(self)
             self._hub.leave(self._watcher)
-            for task in work:
+            for task in self._work:
                 task.cancel()
-        for outcome in await asyncio.gather(*work, return_exceptions=True):
+        for outcome in await asyncio.gather(*self._work, return_exceptions=True):
             if isinstance(outcome, Exception) and not isinstance(outcome, OSError):
                 logger.error("live socket broke", exc_info=outcome)
                 self._end(TRY_AGAIN_LATER)
@@ -164,32 +163,22 @@ class LiveSocket:
 
     # --- Still allowed? ---------------------------------------------------------------------------------------------
 
+    @property
+    def asked(self) -> Iterable[Address]:
+        return self._asked
+
     def _on_control(self, said: dict[str, Any]) -> None:
-        if self._session_key and said.get("close_session") == session_tag(self._session_key):
+        if self.session_key and said.get("close_session") == session_tag(self.session_key):
             self._end(SIGNED_OUT)
         if said.get("recheck_user") == self._user.pk:
-            self._recheck_now.set()
-        if said.get("missed"):  # an order may have been missed too
-            spread_s = random.uniform(0, RECHECK_AFTER_GAP_S)  # noqa: S311
-            asyncio.get_running_loop().call_later(spread_s, self._recheck_now.set)
+            self._hub.rechecker.at_once(self)
+        if said.get("missed"):
+            self._hub.rechecker.soon(self)
 
-    async def _recheck_for_ever(self) -> None:
-        """A socket keeps what it was given when it opened, so look again at session and rights, spread over time."""
-        after_s = random.uniform(*RECHECK_S)  # noqa: S311  (spreads load, no secret)
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(after_s):
-                    await self._recheck_now.wait()
-            self._recheck_now.clear()
-            try:
-                await self._recheck()
-                after_s = random.uniform(*RECHECK_S)  # noqa: S311
-            except DATABASE_AWAY:
-                after_s = RECHECK_WHEN_AWAY_S
-
-    async def _recheck(self) -> None:
-        asked = list(self._asked)
-        user, admitted = await in_thread(lambda: _who_and_what(self._session_key, asked))
+    def take_rights(
+        self, user: AbstractBaseUser | None, asked: Sequence[Address], admitted: dict[Address, Address]
+    ) -> None:
+        """What the rechecker found: `admitted` of `asked`, which is what was asked for when it looked."""
         if user is None or user.pk != self._user.pk:
             self._end(SIGNED_OUT)
             return
@@ -201,14 +190,8 @@ class LiveSocket:
         after = set(self._asked.values())
         self._hub.unwatch(self._watcher, filter(None, before - after))
         self._hub.watch(self._watcher, filter(None, after - before))
-        await self._tell_refused(taken)
-
-
-def _who_and_what(
-    session_key: str | None, asked: list[Address]
-) -> tuple[AbstractBaseUser | None, dict[Address, Address]]:
-    user = person_of(session_key)
-    return user, admit(user, asked) if user else {}
+        if taken:
+            self._work.append(asyncio.ensure_future(self._tell_refused(taken)))
 
 
 def _parsed(text: str) -> Any:

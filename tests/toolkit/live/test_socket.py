@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import time
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 from django.contrib.sessions.models import Session
+from django.db import OperationalError
 from django.test import Client
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from portal.accounts.models import User
-from portal.toolkit.live import socket as socket_module
+from portal.toolkit.live import recheck
 from portal.toolkit.live.control import close_session, recheck_user
+from portal.toolkit.live.socket import Receive, Scope, Send, later_when_database_is_away
 from portal.toolkit.live.touch import touch
 from tests.toolkit.live.conftest import Gauge, LiveClient, Portal
 
@@ -103,7 +106,7 @@ def test_a_deactivated_person_loses_the_socket_at_once_when_told(
 def test_a_session_that_ended_untold_closes_the_socket_at_the_next_look(
     portal: Portal, browser: Client, gauge: Gauge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(socket_module, "RECHECK_S", (0.3, 0.5))
+    monkeypatch.setattr(recheck, "EVERY_S", (0.3, 0.5))
     with portal.socket(browser, "gauge:1") as socket:
         socket.frame()
         Session.objects.all().delete()
@@ -129,7 +132,7 @@ def test_a_demotion_stops_what_may_not_be_watched_any_more_and_a_promotion_bring
 
 
 def test_every_open_socket_is_looked_at_within_a_minute() -> None:
-    assert max(socket_module.RECHECK_S) < 60
+    assert max(recheck.EVERY_S) + recheck.ROUND_S < 60
 
 
 def test_a_topic_that_may_not_be_watched_or_is_unknown_is_refused_and_the_rest_works(
@@ -211,3 +214,19 @@ def test_sockets_that_never_read_hold_nobody_else(portal: Portal, browser: Clien
             while f">n{number}<" not in alive.frame():
                 pass
             assert time.monotonic() - started < 1.8
+
+
+async def test_without_a_database_a_browser_is_asked_to_come_back_soon() -> None:
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        raise OperationalError("the database is away")
+
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    await later_when_database_is_away(application)({"type": "websocket"}, receive, send)
+    assert sent == [{"type": "websocket.accept"}, {"type": "websocket.close", "code": 1013}]
