@@ -13,17 +13,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 from portal.embedded.running import RunningPortal, running_portal
-
-# Nothing of the browser's own may look for a network that is not there.
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+from portal.system.bench._chromium import FLAGS
 
 
 def needed(program: str) -> str:
