@@ -12,9 +12,13 @@ PACES_S = {"high": 1.0, "1": 1.0, "5": 5.0, "15": 15.0, "30": 30.0, "60": 60.0}
 BEAT_EVERY_S = 10.0
 
 NEVER = float("-inf")
-SLACK_S = 0.05
-"""A frame may be this much early, and is counted as if on time: a sender's tick that comes 1.00 s ± 20 ms after the
-last is then sent at once, every time, and there is still no more than one frame per pace in the long run."""
+SLACK_S = 0.02
+"""A frame may be this much early, and is counted as if on time."""
+
+GIVE_S = 0.08
+"""A sender that ticks once a second, and once was early, would find its sockets waiting at every later tick. So after a
+wait that was not most of the pace the next frame may come this much sooner: 0.9 s between two frames at the least, and
+one a second in the long run, as who touches all the time waits the whole pace."""
 
 CATCH_UP_S = 1.0
 """The pace counts from the touch, not from when a busy machine got round to it, up to this much: otherwise one hiccup
@@ -31,6 +35,7 @@ class Watcher:
     __slots__ = (
         "_counts_from",
         "_frame",
+        "_gives_s",
         "_paced_from",
         "_posted",
         "_send",
@@ -71,7 +76,7 @@ class Watcher:
         self.queued_at: float | None = None
         """Where in the schedule's heap it waits."""
         self._paced_from = NEVER
-        self._unsent_since = self._counts_from = 0.0
+        self._unsent_since = self._counts_from = self._gives_s = 0.0
         self._frame = ""
         self._posted = asyncio.Event()
 
@@ -95,6 +100,7 @@ class Watcher:
             return set()
         taken, self.unsent = self.unsent, set()
         self._counts_from = max(self._unsent_since, now - CATCH_UP_S)
+        self._gives_s = GIVE_S if now - self._unsent_since < 0.8 * self.pace_s else 0.0
         return taken
 
     def mark(self, fragment: Fragment, now: float) -> bool:
@@ -114,10 +120,9 @@ class Watcher:
         """Hand the next frame to the sending task. The watcher must not be busy."""
         assert not self.is_busy
         if not is_beat:
-            is_first = self._paced_from == NEVER
-            self._paced_from = (
-                self._counts_from - PACES_S["high"] if is_first else max(self._data_at, self._counts_from)
-            )
+            paced_from = self._data_at - self._gives_s
+            first_from = self._counts_from - PACES_S["high"]
+            self._paced_from = first_from if self._paced_from == NEVER else max(paced_from, self._counts_from)
         self._frame = frame
         self._posted.set()
 
