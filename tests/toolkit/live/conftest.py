@@ -228,20 +228,20 @@ class LiveClient:
     def say(self, **said: Any) -> None:
         self.socket.send(json.dumps(said))
 
-    def frame(self, timeout_s: float = 5) -> str:
+    def frame(self, timeout_s: float = 10) -> str:
         """The next frame of HTML."""
         while (text := self.text(timeout_s)).startswith("{"):
             pass
         return text
 
-    def answer(self, timeout_s: float = 5) -> dict[str, Any]:
+    def answer(self, timeout_s: float = 10) -> dict[str, Any]:
         """The next answer in JSON."""
         while not (text := self.text(timeout_s)).startswith("{"):
             pass
         answer: dict[str, Any] = json.loads(text)
         return answer
 
-    def text(self, timeout_s: float = 5) -> str:
+    def text(self, timeout_s: float = 10) -> str:
         text = self.socket.recv(timeout_s)
         assert isinstance(text, str)
         return text
