@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
+from email.utils import parseaddr
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.core.validators import validate_email
 
 from portal.toolkit.addresses import parse_allowance
 from portal.toolkit.services import TLS_MODES
@@ -28,6 +30,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         *_hosts(),
         *_encryption(),
         *_scrape_allow(),
+        *_mail_from(),
         *_languages(),
     ]
 
@@ -125,6 +128,17 @@ def _scrape_allow() -> Iterator[CheckMessage]:
             yield Error(
                 str(problem), hint="Correct PORTAL_SCRAPE_ALLOW; entries are separated by commas.", id="portal.E007"
             )
+
+
+def _mail_from() -> Iterator[CheckMessage]:
+    try:
+        validate_email(parseaddr(settings.DEFAULT_FROM_EMAIL)[1])
+    except ValidationError:
+        yield Error(
+            f"PORTAL_MAIL_FROM={settings.DEFAULT_FROM_EMAIL!r} is no mail address: no mail could be sent.",
+            hint="Use OpenManager <monitor@example.org>.",
+            id="portal.E008",
+        )
 
 
 def _languages() -> Iterator[CheckMessage]:

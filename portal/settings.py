@@ -213,7 +213,7 @@ SECURE_HSTS_SECONDS = 31_536_000 if TLS_ON else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = TLS_ON
 if BEHIND_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-CORS_ALLOWED_ORIGINS = env.words("ALLOWED_ORIGINS")
+CORS_ALLOWED_ORIGINS = env.origins("ALLOWED_ORIGINS")
 CORS_URLS_REGEX = r"^/api/.*$"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2_500_000
 
@@ -255,7 +255,8 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
 # Ticks are hints: each task works out from the database what is due. One that waited longer than its period is dropped.
 CELERY_BEAT_SCHEDULE = {
-    "simulate": {"task": "monitoring.tasks.simulate_task", "schedule": 5.0, "options": {"expires": 5}},
+    # An instant of the simulation is due every 5 s; asked for each second, it is on the screen within one.
+    "simulate": {"task": "monitoring.tasks.simulate_task", "schedule": 1.0, "options": {"expires": 2}},
     "collect": {"task": "monitoring.tasks.collect_task", "schedule": 1.0, "options": {"expires": 2}},
     "freshness": {"task": "monitoring.tasks.freshness_task", "schedule": 5.0, "options": {"expires": 5}},
     "retention": {

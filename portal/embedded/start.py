@@ -37,6 +37,7 @@ def start(data: Path, servers: int, own: frozenset[str]) -> None:
     """Everything up to the ready line. Raises StartError."""
     kept = Kept.read(data)
     load_django()  # a second of imports, in which the services come up
+    check_settings()
     wait_for_services(data, own)
     _say("Preparing the database …")
     prepare_database(kept, servers)
@@ -75,6 +76,15 @@ def load_django() -> None:
         django.setup()
     except ImproperlyConfigured as error:
         raise StartError(f"A setting is wrong: {error}") from error
+
+
+def check_settings() -> None:
+    """What `manage.py check` calls an error stops the start: a page would break on it later, or never be reached."""
+    from django.core.checks import ERROR, run_checks
+
+    wrong = [message for message in run_checks() if message.is_serious(ERROR) and not message.is_silenced()]
+    if wrong:
+        raise StartError("\n".join(f"A setting is wrong: {each.msg} {each.hint or ''}".strip() for each in wrong))
 
 
 def prepare_database(kept: Kept, servers: int) -> None:

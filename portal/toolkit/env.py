@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
+
+_ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
 
 
 class Env:
@@ -43,6 +46,14 @@ class Env:
         """A comma-separated list, blanks left out."""
         value = self._source.get(name, "")
         return [word.strip() for word in value.split(",") if word.strip()] or list(default)
+
+    def origins(self, name: str) -> list[str]:
+        """A comma-separated list of scheme://host[:port], as browsers send them: no path, no `*`."""
+        origins = self.words(name)
+        for origin in origins:
+            if _ORIGIN.fullmatch(origin) is None:
+                raise ImproperlyConfigured(f"{name}: {origin!r} is no origin, use https://status.example.org")
+        return origins
 
     def url(self, name: str, schemes: tuple[str, ...]) -> SplitResult | None:
         """A URL with one of `schemes`, or None when the variable is not set."""

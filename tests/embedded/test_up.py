@@ -206,10 +206,22 @@ def test_it_stops_while_it_still_starts(data: Path, number: signal.Signals) -> N
     assert "Traceback" not in portal.said()
 
 
-def test_a_wrong_setting_is_one_sentence(data: Path) -> None:
-    done = up(data, "--port", "0", PORTAL_DEBUG="yes")
-    assert done.returncode == 1
-    assert done.stderr.strip() == "A setting is wrong: PORTAL_DEBUG='yes': use 0 or 1"
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("PORTAL_DEBUG", "yes", "PORTAL_DEBUG='yes': use 0 or 1"),
+        ("PORTAL_URL", "monitor", "PORTAL_URL='monitor' is no address of a web site."),
+        ("PORTAL_HOSTS", "*", "PORTAL_HOSTS contains *"),
+        ("PORTAL_SECRET_KEY", "short", "PORTAL_SECRET_KEY is too short"),
+        ("PORTAL_SCRAPE_ALLOW", "127.0.0.1:1-9", "PORTAL_SCRAPE_ALLOW: '127.0.0.1:1-9' is no place"),
+        ("PORTAL_MAIL_FROM", "the portal", "PORTAL_MAIL_FROM='the portal' is no mail address"),
+        ("ALLOWED_ORIGINS", "example.org", "ALLOWED_ORIGINS: 'example.org' is no origin"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence(data: Path, name: str, value: str, sentence: str) -> None:
+    done = up(data, "--port", "0", **{name: value})
+    assert is_one_sentence(done), done.stderr
+    assert done.stderr.startswith(f"A setting is wrong: {sentence}")
     assert nothing_runs(data, 1)
 
 

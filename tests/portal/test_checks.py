@@ -79,6 +79,8 @@ def test_this_machine_needs_no_tls() -> None:
         ("PORTAL_URL", "monitor.example.org", ["portal.E005"]),
         ("PORTAL_URL", "https://monitor.example.org", ["portal.E006"]),
         ("SCRAPE_ALLOW", ["10.0.0.0/8", "not a host"], ["portal.E007"]),
+        ("DEFAULT_FROM_EMAIL", "the portal", ["portal.E008"]),
+        ("DEFAULT_FROM_EMAIL", "Portal <portal@localhost>", []),
         ("REDIS_URL", "redis://10.0.0.5:6379/0", ["portal.W002"]),
         ("REDIS_URL", "rediss://10.0.0.5:6379/0", []),
         ("REDIS_URL", "unix:///run/redis.sock", []),

@@ -30,6 +30,18 @@ def test_words_are_separated_by_commas_and_blanks_left_out() -> None:
     assert Env({}).words("HOSTS", ("x",)) == ["x"]
 
 
+def test_origins_are_what_browsers_send() -> None:
+    good = ["https://status.example.org", "http://127.0.0.1:8000", "https://[::1]:8443"]
+    assert Env({"ORIGINS": ",".join(good)}).origins("ORIGINS") == good
+    assert Env({}).origins("ORIGINS") == []
+
+
+@pytest.mark.parametrize("value", ["*", "a.example.org", "https://a.example/path", "https://u:p@a.example", "null"])
+def test_what_is_no_origin_is_refused(value: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"^ORIGINS: .* is no origin, use https://"):
+        Env({"ORIGINS": value}).origins("ORIGINS")
+
+
 def test_a_url_with_another_scheme_is_refused_without_showing_its_password() -> None:
     env = Env({"DATABASE_URL": "mysql://user:secret@host/name"})
     with pytest.raises(ImproperlyConfigured) as caught:
