@@ -206,10 +206,14 @@ class FleetPage:
 def server_cards(server_ids: Sequence[int]) -> dict[int, ServerCard]:
     """The cards of the servers that still exist, in the order asked. One query, two Redis round trips."""
     problem = Source.objects.filter(server=OuterRef("pk"), failures__gt=0, paused=False).order_by("-error_at")
+    every = Source.objects.filter(server=OuterRef("pk"), paused=False).order_by("interval_s")
     servers = (
         Server.objects.select_related("group")
         .only("name", "kind", "state", "state_reason", "seen_at", "simulated", "group__name")
-        .annotate(problem=Subquery(problem.values("error")[:1]))
+        .annotate(
+            problem=Subquery(problem.values("error")[:1]),
+            every_s=Subquery(every.values("interval_s")[:1]),
+        )
         .order_by()
         .in_bulk(server_ids)
     )
@@ -234,7 +238,7 @@ def _card(words: CardWords, server: Server, newest: hot.Newest, cpu: Sequence[fl
         state_icon=icon(STATE_ICONS[server.state]),
         kind_icon=icon(KIND_ICONS[server.kind], 14),
         facts=f"{words.kinds[server.kind]} · {server.group.name}",
-        reason=_(server.state_reason) if server.state_reason and server.state != ServerState.PAUSED else "",
+        reason=_reason(server, seen_ms),
         problem=getattr(server, "problem", None) or "",
         simulated=server.simulated,
         stamp=str(seen_ms),
@@ -244,8 +248,22 @@ def _card(words: CardWords, server: Server, newest: hot.Newest, cpu: Sequence[fl
         disk=gauge(value_of(newest, "disk")),
         net_in=quantity(value_of(newest, "net_rx"), "KB/s"),
         net_out=quantity(value_of(newest, "net_tx"), "KB/s"),
-        line=sparkline(cpu),
+        line=sparkline(cpu, bridged=_bridged(getattr(server, "every_s", None))),
     )
+
+
+def _reason(server: Server, seen_ms: int) -> str:
+    """Why the state is what it is, where the state alone does not say it."""
+    if server.state == ServerState.PAUSED:
+        return ""
+    if not (seen_ms or server.simulated or getattr(server, "every_s", None)):
+        return _("No source: nothing is read")
+    return _(server.state_reason) if server.state_reason else ""
+
+
+def _bridged(every_s: int | None) -> int:
+    """How many empty slots in a row are no gap: readings come up to half an interval late."""
+    return ceil(1.5 * (every_s or hot.SLOT_MS / 1000) * 1000 / hot.SLOT_MS) - 1
 
 
 def newest_ms(newest: hot.Newest) -> int:

@@ -191,6 +191,13 @@ def test_a_failing_source_is_said_on_the_card(admin: Client, server: Server) -> 
     assert "Reading fails: no answer in 10 s" in page(admin)
 
 
+def test_a_server_without_a_sample_says_what_is_missing_instead_of_empty_meters(admin: Client, server: Server) -> None:
+    assert "No source: nothing is read" in page(admin)
+    assert "card-body" not in page(admin)
+    Source.objects.create(server=server, collector=Collector.PROMETHEUS, url="http://10.0.0.9/metrics")
+    assert "No source" not in page(admin)
+
+
 def test_a_paused_simulation_is_said(admin: Client, make_server: Callable[..., Server]) -> None:
     template, _made = ServerTemplate.objects.get_or_create(name="paused-kind", defaults={"kind": "web", "profile": {}})
     make_server("pretended", template=template)

@@ -13,6 +13,17 @@ def test_a_gap_breaks_the_line() -> None:
     assert 'class="line" d="M0 40l1 0M3 40l1 0"' in sparkline([0.0, 0.0, None, 0.0, 0.0])
 
 
+def test_a_short_gap_is_bridged_and_a_long_one_is_not() -> None:
+    values = [0.0, None, None, 100.0, None, None, None, 100.0]
+    drawn = sparkline(values, bridged=2)
+    assert 'class="line" d="M0 40l3 -40M7 0h.1"' in drawn
+    assert 'class="area" d="M0 40V40l3 -40V40z"' in drawn
+
+
+def test_the_end_of_the_data_is_not_drawn_on() -> None:
+    assert 'class="line" d="M0 40l1 0"' in sparkline([0.0, 0.0, None, None], bridged=4)
+
+
 def test_a_value_alone_is_a_dot_without_an_area() -> None:
     drawn = sparkline([None, 100.0, None])
     assert 'class="line" d="M1 0h.1"' in drawn
