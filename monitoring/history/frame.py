@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+FUTURE_MS = 5 * 60 * 1000
+"""How far ahead of our clock a sample's instant may be."""
+
 
 class SeriesName(NamedTuple):
     """A metric's name and canonical labels ("" for none), as `canonical_labels` writes them."""

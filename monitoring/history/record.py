@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -15,14 +15,13 @@ from django.utils import timezone
 from monitoring import hot
 from monitoring.history import partitions
 from monitoring.history.encode import Matrix, Rows, copy_body, matrices, rows_of
-from monitoring.history.frame import Frame, Recorded, Refusal
-from monitoring.history.series import plans_for
+from monitoring.history.frame import FUTURE_MS, Frame, Recorded, Refusal
+from monitoring.history.series import Pair, Plan, plans_for
 from monitoring.models import Batch
 from monitoring.signals import samples_recorded
 
 log = structlog.get_logger(__name__)
 
-FUTURE_MS = 5 * 60 * 1000
 DAY_MS = 86_400_000
 
 # Created per connection: COPY itself knows no ON CONFLICT, and a private table needs no clean-up.
@@ -51,39 +50,43 @@ def record(frames: Sequence[Frame], *, origin: str) -> Recorded:
     """
     now = timezone.now()
     result = Recorded()
-    admitted = _admit(frames, now, result)
-    if not admitted:
-        return result
-    groups = list(matrices(admitted, plans_for((frame.server_id, frame.layout) for frame in admitted)))
+    timely = _in_time(frames, now, result)
+    plans = plans_for((frame.server_id, frame.layout) for frame in timely)
+    admitted = [_without_infinities(frame, result) for frame in _of_known_servers(timely, plans, result)]
+    groups = list(matrices(admitted, plans))
     rows = [row for group in groups for row in rows_of(group)]
-    result.kept = sum(row.values.size for row in rows)
-    result.gaps = sum(group.values.size for group in groups) - result.kept
+    infinities = sum(refusal.metric is not None for refusal in result.refused)
+    result.gaps = sum(int(np.isnan(group.values).sum()) for group in groups) - infinities
     if not rows:
         return result
+    result.kept = sum(row.values.size for row in rows)
     result.batch_id = _commit(rows, origin, result.kept)
     _tell(groups, rows, result.batch_id, now)
     return result
 
 
-def _admit(frames: Sequence[Frame], now: datetime, result: Recorded) -> list[Frame]:
-    """The frames, or what is left of them, that may be kept; the others go to `result.refused`."""
+def _in_time(frames: Sequence[Frame], now: datetime, result: Recorded) -> list[Frame]:
+    """The frames whose instant may be kept; the others go to `result.refused`."""
     now_ms = int(now.timestamp() * 1000)
     oldest_ms, newest_ms = now_ms - settings.RETENTION_DAYS * DAY_MS, now_ms + FUTURE_MS
-    known = plans_for((frame.server_id, frame.layout) for frame in frames)
-    admitted = []
+    timely = []
     for frame in frames:
-        reason = None
+        if oldest_ms <= frame.at_ms <= newest_ms:
+            timely.append(frame)
+            continue
+        reason = "more than 5 minutes in the future"
         if frame.at_ms < oldest_ms:
             reason = f"older than the retention of {settings.RETENTION_DAYS} days"
-        elif frame.at_ms > newest_ms:
-            reason = "more than 5 minutes in the future"
-        elif (frame.server_id, frame.layout) not in known:
-            reason = "there is no such server"
-        if reason:
-            result.refused.append(Refusal(frame.server_id, frame.at_ms, None, reason))
+        result.refused.append(Refusal(frame.server_id, frame.at_ms, None, reason))
+    return timely
+
+
+def _of_known_servers(frames: Iterable[Frame], plans: Mapping[Pair, Plan], result: Recorded) -> Iterator[Frame]:
+    for frame in frames:
+        if (frame.server_id, frame.layout) in plans:
+            yield frame
         else:
-            admitted.append(_without_infinities(frame, result))
-    return admitted
+            result.refused.append(Refusal(frame.server_id, frame.at_ms, None, "there is no such server"))
 
 
 def _without_infinities(frame: Frame, result: Recorded) -> Frame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 from monitoring.history.frame import Layout, SeriesName
 from monitoring.models import SLOTS_PER_BLOCK, Metric, Series, Server
 
-CACHED_PLANS = 200_000
+CACHED_SERIES = 1_000_000
+"""How many names the remembered layouts may hold together; labels that come and go make new layouts without end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +40,19 @@ Plan = tuple[BlockPlan, ...]
 Pair = tuple[int, Layout]
 
 _plans: dict[Pair, Plan] = {}
+_filling = threading.Lock()
 
 
 @lru_cache(maxsize=10_000)
 def _plan(places: tuple[Place, ...]) -> Plan:
-    """Equal places give the same object, so that frames of many servers can be grouped by it."""
-    columns = np.array([place.block * SLOTS_PER_BLOCK + place.slot for place in places])
-    order = np.argsort(columns)
-    blocks = columns[order] // SLOTS_PER_BLOCK
-    slots = (columns[order] % SLOTS_PER_BLOCK).astype(np.uint64)
+    """Equal places give the same object, so that frames of many servers can be grouped by it.
+
+    Of a series that a layout names twice the first counts.
+    """
+    columns = np.array([place.block * SLOTS_PER_BLOCK + place.slot for place in places], np.int64)
+    taken, order = np.unique(columns, return_index=True)
+    blocks = taken // SLOTS_PER_BLOCK
+    slots = (taken % SLOTS_PER_BLOCK).astype(np.uint64)
     return tuple(BlockPlan(int(block), order[blocks == block], slots[blocks == block]) for block in np.unique(blocks))
 
 
@@ -57,12 +63,21 @@ def plans_for(pairs: Iterable[Pair]) -> dict[Pair, Plan]:
     a server's row is locked while its slots are given out.
     """
     wanted = set(pairs)
-    unknown = [pair for pair in wanted if pair not in _plans]
+    plans = {pair: plan for pair in wanted if (plan := _plans.get(pair)) is not None}
+    unknown = wanted - plans.keys()
     if unknown:
-        if len(_plans) + len(unknown) > CACHED_PLANS:
+        made = _make_plans(list(unknown))
+        _remember(made)
+        plans |= made
+    return plans
+
+
+def _remember(made: dict[Pair, Plan]) -> None:
+    with _filling:
+        if sum(len(layout) for _, layout in (*_plans, *made)) > CACHED_SERIES:
             _plans.clear()
-        _plans.update(_make_plans(unknown))
-    return {pair: _plans[pair] for pair in wanted if pair in _plans}
+            _plan.cache_clear()
+        _plans.update(made)
 
 
 def _make_plans(pairs: Sequence[Pair]) -> dict[Pair, Plan]:
@@ -91,7 +106,7 @@ def places_of(server_ids: Iterable[int]) -> dict[int, dict[SeriesName, Place]]:
     return places
 
 
-@transaction.atomic
+@transaction.atomic(durable=True)  # what a caller could roll back must not be remembered
 def _make_series(missing: dict[int, set[SeriesName]]) -> set[int]:
     """Give the named series slots, after the ones that are taken. Returns the ids of servers that exist."""
     locked = set(

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from monitoring.history import partitions
+from monitoring import hot
+from monitoring.history import partitions, series
 from monitoring.history.frame import Frame, SeriesName, canonical_labels
 from monitoring.history.read import read
 from monitoring.history.record import record
@@ -69,7 +70,7 @@ def test_nan_is_a_gap_and_infinity_is_refused_by_name(server: Server) -> None:
     at = now_ms()
     frame = Frame.of(server.pk, at, {"cpu": float("nan"), "memory": float("inf"), "disk": 5.0})
     recorded = record([frame], origin="test")
-    assert (recorded.kept, recorded.gaps) == (1, 2)
+    assert (recorded.kept, recorded.gaps) == (1, 1)
     assert [(refusal.metric, refusal.reason) for refusal in recorded.refused] == [
         ("memory", "infinity is not a measurement")
     ]
@@ -91,6 +92,44 @@ def test_a_frame_of_an_unknown_server_is_refused_and_the_others_are_kept(server:
     recorded = record([Frame.of(i, now_ms(), {"cpu": 1.0}) for i in (server.pk, server.pk + 999)], origin="test")
     assert [(r.server_id, r.reason) for r in recorded.refused] == [(server.pk + 999, "there is no such server")]
     assert recorded.kept == 1
+
+
+def test_refused_frames_make_no_series(server: Server) -> None:
+    record([Frame.of(server.pk, now_ms() + 600_000, {"cpu": 1.0})], origin="test")
+    assert not Series.objects.exists()
+
+
+def test_a_series_named_twice_in_a_frame_counts_once_and_moves_no_other(server: Server) -> None:
+    at = now_ms()
+    layout = tuple(SeriesName(metric) for metric in ("cpu", "cpu", "memory", "swap"))
+    recorded = record([Frame(server.pk, at, layout, np.array([1.0, 2.0, 3.0, 4.0]))], origin="test")
+    assert [kept(server, metric, at) for metric in ("cpu", "memory", "swap")] == [[1.0], [3.0], [4.0]]
+    assert (recorded.kept, recorded.gaps) == (3, 0)
+    assert hot.newest([server.pk])[server.pk][SeriesName("swap")] == (at, 4.0)
+
+
+def test_an_empty_frame_leaves_nothing(server: Server) -> None:
+    recorded = record([Frame.of(server.pk, now_ms(), {})], origin="test")
+    assert (recorded.kept, recorded.gaps, recorded.refused, Batch.objects.count()) == (0, 0, [], 0)
+
+
+def test_a_new_series_among_known_ones_makes_no_server_unknown_when_the_memory_of_plans_is_full(
+    make_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, new = make_server("known"), make_server("new")
+    monkeypatch.setattr(series, "CACHED_SERIES", 2)
+    record([Frame.of(known.pk, now_ms(), {"cpu": 1.0, "memory": 1.0})], origin="test")
+    both = [Frame.of(pk, now_ms(), {"cpu": 1.0, "memory": 1.0}) for pk in (known.pk, new.pk)]
+    recorded = record(both, origin="test")
+    assert (recorded.kept, recorded.refused) == (4, [])
+
+
+def test_layouts_that_never_come_again_do_not_fill_the_memory(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(series, "CACHED_SERIES", 100)
+    for number in range(30):
+        values = {SeriesName("pod", canonical_labels({"pod": f"{number}-{part}"})): 1.0 for part in range(20)}
+        record([Frame.of(server.pk, now_ms() + number, values)], origin="test")
+    assert sum(len(layout) for _server, layout in series._plans) <= 100
 
 
 def test_a_frame_of_gaps_alone_leaves_no_row_and_no_batch(server: Server) -> None:
