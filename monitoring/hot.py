@@ -24,7 +24,7 @@ from django.db import connection
 from django.utils import timezone
 
 from monitoring.history.encode import Matrix, Rows, slots_of
-from monitoring.history.frame import SeriesName
+from monitoring.history.frame import FUTURE_MS, SeriesName
 from monitoring.history.series import Place, places_of
 from portal.toolkit.live.touch import touch
 from portal.toolkit.redis import AWAY, breaker, client
@@ -39,6 +39,7 @@ NEWEST_EXPIRY_S = 86_400
 SLOT_EXPIRY_S = SLOT_MS // 1000 * (SLOTS_KEPT + 12)
 REBUILD_FROM = timedelta(minutes=15)
 CUTS_KEPT = 16
+"""Of each block. A sender whose gaps move has many shapes, and a server with thousands of series has many blocks."""
 FLOAT32_MOST = 3.4e38
 
 SHAPES_KEPT = 200_000
@@ -47,29 +48,39 @@ _CUT = struct.Struct(">diqH")
 _NUMBER = struct.Struct("<d")
 
 # Puts each cut into its server's field: a late frame never overwrites a newer one, another sender's cut stays.
+# A cut from beyond the latest instant that can be is of a clock that was set back since: it goes.
 _MERGE = """
-local head, most = 22, tonumber(ARGV[1])
-for i = 3, #ARGV, 2 do
+local head, most, latest = 22, tonumber(ARGV[1]), tonumber(ARGV[3])
+for i = 4, #ARGV, 2 do
   local field, cut = ARGV[i], ARGV[i + 1]
   local old = redis.call('HGET', KEYS[1], field)
   if not old or old == '' then
     redis.call('HSET', KEYS[1], field, cut)
   else
-    local at, who = struct.unpack('>d', cut), string.sub(cut, 9, 20)
-    local others, place, newer = {}, 1, true
+    local at, who, block = struct.unpack('>d', cut), string.sub(cut, 9, 20), string.sub(cut, 9, 12)
+    local others, same_block, oldest, oldest_at = {}, 0, 0, math.huge
+    local place, newer = 1, true
     while newer and place <= #old do
       local stop = place + head + struct.unpack('>H', old, place + 20) * 8 - 1
-      if string.sub(old, place + 8, place + 19) ~= who then
-        others[#others + 1] = string.sub(old, place, stop)
-      elseif struct.unpack('>d', old, place) > at then
-        newer = false
+      local old_at = struct.unpack('>d', old, place)
+      if old_at <= latest then
+        if string.sub(old, place + 8, place + 19) ~= who then
+          others[#others + 1] = string.sub(old, place, stop)
+          if string.sub(old, place + 8, place + 11) == block then
+            same_block = same_block + 1
+            if old_at < oldest_at then
+              oldest, oldest_at = #others, old_at
+            end
+          end
+        elseif old_at >= at then
+          newer = false
+        end
       end
       place = stop + 1
     end
     if newer then
-      if #others >= most then
-        table.sort(others, function(a, b) return struct.unpack('>d', a) > struct.unpack('>d', b) end)
-        others[#others] = nil
+      if same_block >= most then
+        table.remove(others, oldest)
       end
       redis.call('HSET', KEYS[1], field, cut .. table.concat(others))
     end
@@ -105,7 +116,8 @@ def write(groups: Sequence[Matrix], rows: Sequence[Rows], now: datetime) -> None
 def _queue_newest(pipeline: Any, cuts: Iterable[tuple[int, bytes]]) -> None:
     arguments = [part for cut in cuts for part in cut]
     if arguments:
-        pipeline.eval(_MERGE, 1, NEWEST, CUTS_KEPT, NEWEST_EXPIRY_S, *arguments)
+        latest_ms = int(timezone.now().timestamp() * 1000) + FUTURE_MS
+        pipeline.eval(_MERGE, 1, NEWEST, CUTS_KEPT, NEWEST_EXPIRY_S, latest_ms, *arguments)
 
 
 def _cuts(all_rows: Iterable[Rows]) -> Iterator[tuple[int, bytes]]:
@@ -154,10 +166,9 @@ def newest(server_ids: Sequence[int]) -> dict[int, Newest]:
     answer: dict[int, Newest] = {}
     for server_id, cuts in _cuts_of(server_ids).items():
         values = answer[server_id] = {}
-        for cut in cuts:
-            names = _shapes[server_id, cut.block, cut.present].names
+        for cut, shape in cuts:
             numbers = struct.iter_unpack("<d", cut.packed)
-            values.update(zip(names, ((cut.at_ms, value) for (value,) in numbers), strict=True))
+            values.update(zip(shape.names, ((cut.at_ms, value) for (value,) in numbers), strict=True))
     return answer
 
 
@@ -180,11 +191,11 @@ def headlines(server_ids: Sequence[int]) -> dict[int, Headline]:
     answer = {}
     for server_id, cuts in _cuts_of(server_ids).items():
         values = [math.nan] * len(HEADLINE)
-        for cut in cuts:
-            for place, offset in _shapes[server_id, cut.block, cut.present].headline:
+        for cut, shape in cuts:
+            for place, offset in shape.headline:
                 (values[place],) = _NUMBER.unpack_from(cut.packed, offset)
         if cuts:
-            answer[server_id] = Headline(max(cut.at_ms for cut in cuts), *values)
+            answer[server_id] = Headline(max(cut.at_ms for cut, _ in cuts), *values)
     return answer
 
 
@@ -293,20 +304,29 @@ def _parse(blob: bytes) -> list[_Cut]:
     return cuts
 
 
-def _cuts_of(server_ids: Sequence[int]) -> dict[int, list[_Cut]]:
-    """The cuts of each server, oldest first, whose series' names this process knows afterwards."""
+def _cuts_of(server_ids: Sequence[int]) -> dict[int, list[tuple[_Cut, _Shape]]]:
+    """The cuts of each server, oldest first, each with what its values are."""
     cuts = {server_id: sorted(_parse(blob)) for server_id, blob in _blobs(server_ids).items()}
-    shapes = {(server_id, cut.block, cut.present) for server_id, some in cuts.items() for cut in some}
-    unknown = shapes - _shapes.keys()
+    shapes = _shapes_of({(server_id, cut.block, cut.present) for server_id, some in cuts.items() for cut in some})
+    return {
+        server_id: [(cut, shapes[server_id, cut.block, cut.present]) for cut in cuts.get(server_id, [])]
+        for server_id in server_ids
+    }
+
+
+def _shapes_of(wanted: set[tuple[int, int, int]]) -> dict[tuple[int, int, int], _Shape]:
+    """The shapes of (server id, block, present). One query when this process does not know them all."""
+    found = {key: shape for key in wanted if (shape := _shapes.get(key))}
+    unknown = wanted - found.keys()
     if unknown:
-        if len(_shapes) + len(unknown) > SHAPES_KEPT:
-            _shapes.clear()
-            unknown = shapes
         places = places_of({server_id for server_id, _, _ in unknown})
-        for server_id, block, present in unknown:
-            names = {place: name for name, place in places[server_id].items()}
-            _shapes[server_id, block, present] = _Shape.of(names, block, present)
-    return {server_id: cuts.get(server_id, []) for server_id in server_ids}
+        names = {server_id: {place: name for name, place in known.items()} for server_id, known in places.items()}
+        made = {key: _Shape.of(names[key[0]], key[1], key[2]) for key in unknown}
+        if len(_shapes) + len(made) > SHAPES_KEPT:
+            _shapes.clear()
+        _shapes.update(made)
+        found |= made
+    return found
 
 
 @dataclass(frozen=True, slots=True)

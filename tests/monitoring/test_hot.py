@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 import redis
@@ -57,6 +58,33 @@ def test_of_many_shapes_of_one_sender_the_oldest_is_forgotten(server: Server, no
         record([Frame.of(server.pk, now - 60_000 + number, {f"metric_{number}": 1.0})], origin="test")
     names = {name.metric for name in hot.newest([server.pk])[server.pk]}
     assert names == {f"metric_{number}" for number in range(5, hot.CUTS_KEPT + 5)}
+
+
+def test_of_a_server_with_thousands_of_series_none_is_forgotten(server: Server, now: int) -> None:
+    values = {"cpu": 12.5} | {f"metric_{number}": float(number) for number in range(64 * (hot.CUTS_KEPT + 4))}
+    for step in range(2):
+        record([Frame.of(server.pk, now + step, values)], origin="test")
+    assert hot.newest([server.pk])[server.pk] == {
+        SeriesName(metric): (now + 1, value) for metric, value in values.items()
+    }
+
+
+def test_the_first_value_of_an_instant_stays_as_in_history(server: Server, now: int) -> None:
+    for value in (1.0, 2.0):
+        record([Frame.of(server.pk, now, {"cpu": value})], origin="test")
+    assert hot.newest([server.pk])[server.pk][CPU] == (now, 1.0)
+
+
+def test_a_value_of_a_future_that_cannot_be_gives_way(
+    server: Server, now: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock was an hour fast and was set back."""
+    an_hour_ahead = timezone.now() + timedelta(hours=1)
+    with monkeypatch.context() as fast_clock:
+        fast_clock.setattr(timezone, "now", lambda: an_hour_ahead)
+        record([Frame.of(server.pk, now + 3_600_000, {"cpu": 1.0})], origin="test")
+    record([Frame.of(server.pk, now, {"cpu": 2.0})], origin="test")
+    assert hot.newest([server.pk])[server.pk][CPU] == (now, 2.0)
 
 
 def test_after_a_flush_the_newest_values_come_from_postgresql_and_are_put_back(server: Server, now: int) -> None:
