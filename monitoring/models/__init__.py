@@ -3,10 +3,11 @@
 from monitoring.models.access import Membership, Role, ServerGroup
 from monitoring.models.history import SLOTS_PER_BLOCK, Batch, Series, WarmFrame
 from monitoring.models.metric import Metric
-from monitoring.models.server import Server, ServerKind, ServerState, ServerTemplate
+from monitoring.models.server import PROFILE_PARTS, Server, ServerKind, ServerState, ServerTemplate
 from monitoring.models.source import Collector, Simulation, Source
 
 __all__ = [
+    "PROFILE_PARTS",
     "SLOTS_PER_BLOCK",
     "Batch",
     "Collector",

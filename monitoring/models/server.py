@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Case, Value, When
 from django.utils.translation import gettext_lazy as _
 from simple_history.models import HistoricalRecords
 
+from monitoring.catalogue import BY_NAME
 from monitoring.models.access import ServerGroup
 
 
@@ -32,6 +36,9 @@ class ServerState(models.TextChoices):
     HEALTHY = "healthy", _("Healthy")
 
 
+PROFILE_PARTS = ("base", "daily", "weekly", "noise")
+
+
 class ServerTemplate(models.Model):
     """The fixed base of a kind of simulated server: what it measures and how loaded it is.
 
@@ -53,6 +60,26 @@ class ServerTemplate(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        """A profile that cannot be generated would stop the whole fleet."""
+        if not isinstance(self.profile, dict):
+            raise ValidationError({"profile": _("Use one entry per metric.")})
+        for metric, parts in self.profile.items():
+            if metric not in BY_NAME:
+                unknown = _("“%(metric)s” is no metric of the catalogue.")
+                raise ValidationError({"profile": unknown % {"metric": metric}})
+            if not _is_profile_row(parts):
+                needed = _("“%(metric)s” needs these numbers and no other: %(parts)s.")
+                raise ValidationError({"profile": needed % {"metric": metric, "parts": ", ".join(PROFILE_PARTS)}})
+
+
+def _is_profile_row(parts: object) -> bool:
+    return isinstance(parts, dict) and set(parts) == set(PROFILE_PARTS) and all(map(_is_number, parts.values()))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
 class Server(models.Model):

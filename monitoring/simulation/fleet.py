@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from monitoring.catalogue import BY_NAME
 from monitoring.history.frame import Frame, SeriesName
 from monitoring.history.record import record
-from monitoring.models import Server, ServerGroup, ServerTemplate, Simulation
+from monitoring.models import PROFILE_PARTS, Server, ServerGroup, ServerTemplate, Simulation
 from monitoring.simulation.signal import Floats, values
 from monitoring.simulation.templates import TEMPLATES, ensure_templates
 
@@ -24,6 +24,7 @@ PERIOD_MS = 5_000
 CATCH_UP = timedelta(minutes=15)
 """A new fleet, and one after an outage, gets its past this far back; before that there is a gap."""
 FRAMES_PER_RECORD = 10_000
+OWN_NAME = r"^sim-.+-[0-9]{2,}$"
 _LOCK = 0x6F6D_0002
 
 Fleet = list[tuple[ServerTemplate, list[int]]]
@@ -31,12 +32,15 @@ Fleet = list[tuple[ServerTemplate, list[int]]]
 
 
 def ensure_fleet(size: int, group: ServerGroup) -> None:
-    """Make the simulated fleet have `size` servers: the same ones each time, the last ones leave first."""
+    """Make the simulated fleet have `size` servers: the same ones each time, the last ones leave first.
+
+    Simulated servers that somebody added under another name stay.
+    """
     Simulation.objects.get_or_create(pk=1)
     templates = ensure_templates()
     names = dict(_names(size))
     with transaction.atomic():
-        Server.objects.filter(template__isnull=False).exclude(name__in=names).delete()
+        Server.objects.filter(template__isnull=False, name__regex=OWN_NAME).exclude(name__in=names).delete()
         known = set(Server.objects.filter(name__in=names).values_list("name", flat=True))
         Server.objects.bulk_create(
             Server(name=name, kind=templates[template].kind, template=templates[template], group=group)
@@ -98,6 +102,8 @@ def _due_instants(generated_until: datetime | None, now: datetime) -> range:
     last = int(now.timestamp() * 1000) // PERIOD_MS * PERIOD_MS
     earliest = last - int(CATCH_UP.total_seconds() * 1000)
     first = 0 if generated_until is None else int(generated_until.timestamp() * 1000) + PERIOD_MS
+    if first > last + PERIOD_MS:  # the clock was set back
+        first = last
     return range(max(first, earliest), last + 1, PERIOD_MS)
 
 
@@ -119,7 +125,7 @@ def fleet_frames(fleet: Fleet, at_ms: int) -> Iterator[Frame]:
 def _template_frames(template: ServerTemplate, server_ids: list[int], at_ms: int) -> Iterable[Frame]:
     metrics = list(template.profile)
     layout = tuple(SeriesName(metric) for metric in metrics)
-    profile = np.array([[template.profile[m][part] for part in ("base", "daily", "weekly", "noise")] for m in metrics])
+    profile = np.array([[template.profile[m][part] for part in PROFILE_PARTS] for m in metrics])
     matrix = _in_range(values(profile, np.array(server_ids, dtype=np.uint64), at_ms / 1000), metrics)
     return (Frame(server_id, at_ms, layout, row) for server_id, row in zip(server_ids, matrix, strict=True))
 

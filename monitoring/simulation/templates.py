@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from monitoring.models import ServerKind, ServerTemplate
+from monitoring.models import PROFILE_PARTS, ServerKind, ServerTemplate
 
 Row = tuple[float, float, float, float]
 
@@ -104,10 +104,7 @@ def ensure_templates() -> dict[str, ServerTemplate]:
     """Write templates that are missing; an admin's edits of the others stay."""
     stored = {}
     for template in TEMPLATES:
-        profile = {
-            metric: dict(zip(("base", "daily", "weekly", "noise"), row, strict=True))
-            for metric, row in template.profile.items()
-        }
+        profile = {metric: dict(zip(PROFILE_PARTS, row, strict=True)) for metric, row in template.profile.items()}
         stored[template.name], created = ServerTemplate.objects.get_or_create(
             name=template.name, defaults={"kind": template.kind, "profile": profile}
         )

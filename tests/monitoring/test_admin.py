@@ -182,9 +182,32 @@ def test_the_simulation_is_one_switch(cast: Cast, admin: Client) -> None:
     assert admin.post(switch.replace("change", "delete"), {"post": "yes"}).status_code == 403
 
 
+PROFILE = '{"cpu": {"base": 20, "daily": 5, "weekly": 1, "noise": 2.5}}'
+
+
+@pytest.mark.parametrize(
+    ("profile", "said"),
+    [
+        ("{}", "This field is required"),
+        ("[1]", "Use one entry per metric"),
+        (PROFILE.replace("cpu", "cpus"), "cpus"),
+        (PROFILE.replace("daily", "dayly"), "“cpu” needs these numbers"),
+        (PROFILE.replace("20", '"20"'), "“cpu” needs these numbers"),
+        (PROFILE.replace("20", "1e999"), "“cpu” needs these numbers"),
+        ('{"cpu": 20}', "“cpu” needs these numbers"),
+    ],
+)
+def test_a_template_that_could_not_be_generated_is_refused_in_words(admin: Client, profile: str, said: str) -> None:
+    form = {"name": "odd", "kind": "web", "profile": profile}
+    page = admin.post(reverse("admin:monitoring_servertemplate_add"), form)
+    assert page.status_code == 200
+    assert said in " ".join(page.context["adminform"].form.errors["profile"])
+    assert not ServerTemplate.objects.exists()
+
+
 def test_what_a_template_depends_on_is_kept_in_its_history(admin: Client) -> None:
     web, database = (ServerTemplate.objects.create(name=n, kind=n, profile={}) for n in ("web", "database"))
-    form = {"name": "web", "kind": "web", "profile": '{"cpu": {"base": 20}}', "depends_on": [database.pk]}
+    form = {"name": "web", "kind": "web", "profile": PROFILE, "depends_on": [database.pk]}
     assert admin.post(reverse("admin:monitoring_servertemplate_change", args=[web.pk]), form).status_code == 302
     assert web.history.latest().depends_on.get().to_servertemplate == database
 

@@ -44,6 +44,13 @@ def test_a_fleet_made_again_is_the_same_and_a_smaller_one_loses_the_last(group: 
     assert not Server.objects.exists()
 
 
+def test_a_server_that_an_admin_gave_a_template_is_not_ours_to_remove(group: ServerGroup) -> None:
+    ensure_fleet(3, group)
+    Server.objects.create(name="billing", group=group, template=ServerTemplate.objects.get(name="web"))
+    ensure_fleet(0, group)
+    assert Server.objects.get().name == "billing"
+
+
 def test_templates_name_metrics_of_the_catalogue_and_an_admins_edit_stays(group: ServerGroup) -> None:
     ensure_fleet(1, group)
     assert all(metric in BY_NAME for template in TEMPLATES for metric in template.profile)
@@ -96,6 +103,13 @@ def test_after_an_outage_the_past_is_filled_without_a_gap_but_not_for_ever(group
     assert (len(tracks.at_ms), int(np.isnan(tracks.values).sum())) == (61, 0)
     Simulation.objects.update(generated_until=now - timedelta(days=2))
     assert simulate_due(now) <= 181
+
+
+def test_after_the_clock_was_set_back_it_goes_on(group: ServerGroup, now: datetime) -> None:
+    ensure_fleet(2, group)
+    simulate_due(now)
+    earlier = now - timedelta(hours=1)
+    assert [simulate_due(earlier + timedelta(seconds=s)) for s in (0, 5)] == [1, 1]
 
 
 def test_paused_it_generates_nothing_and_a_paused_server_is_left_out(group: ServerGroup, now: datetime) -> None:
