@@ -11,6 +11,13 @@ from typing import Any
 import pytest
 
 from portal.embedded.running import RunningPortal, running_portal
+from portal.toolkit import redis
+
+
+@pytest.fixture(autouse=True)
+def closed_breaker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that took Redis away must not leave the process resting in the next one."""
+    monkeypatch.setattr(redis.breaker, "_failed", 0)
 
 
 @pytest.fixture
