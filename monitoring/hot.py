@@ -37,7 +37,8 @@ HEADLINE = ("cpu", "memory", "disk", "net_rx", "net_tx")
 NEWEST = "hot:newest"
 NEWEST_EXPIRY_S = 86_400
 SLOT_EXPIRY_S = SLOT_MS // 1000 * (SLOTS_KEPT + 12)
-REBUILD_FROM = timedelta(minutes=15)
+REBUILD_FROM = timedelta(hours=3)
+"""What is older is not put back: three times the longest interval of a source."""
 CUTS_KEPT = 16
 """Of each block. A sender whose gaps move has many shapes, and a server with thousands of series has many blocks."""
 FLOAT32_MOST = 3.4e38
@@ -159,7 +160,8 @@ def _headlines(groups: Iterable[Matrix], now_ms: int) -> dict[int, dict[Any, byt
 
 
 def newest(server_ids: Sequence[int]) -> dict[int, Newest]:
-    """The newest value of every series of the servers; {} for one of which nothing is known (or nothing for 15 min).
+    """The newest value of every series of the servers; {} for one of which nothing is known, or nothing young enough
+    to be put back after a flush.
 
     One Redis round trip, and none to PostgreSQL while Redis has the answer.
     """

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from django.db import connection, transaction
 from django.db.models import Max, Min, Q
@@ -12,13 +12,16 @@ from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
 from monitoring import hot
+from monitoring.history.read import newest_instants
 from monitoring.models import Server, ServerState, Simulation
+from portal.toolkit.instants import from_ms
 from portal.toolkit.live.touch import touch
 
 SIMULATION_INTERVAL_S = 5
 SILENT_AFTER_INTERVALS = 3
 SILENT_AFTER_AT_LEAST_S = 20
 DEFAULT_INTERVAL_S = 60
+KEEP_SEEN_EVERY = timedelta(minutes=1)
 
 # Reasons are kept in English and translated where they are shown.
 NEVER_SEEN = _("No data has arrived yet.")
@@ -76,16 +79,56 @@ def sweep(now: datetime | None = None) -> list[int]:
     """
     now = now or timezone.now()
     servers = _watched()
-    seen_ms = hot.newest_at([server.pk for server in servers])
+    seen = _seen_at(servers, now)
     changes = {}
     for server in servers:
-        seen_at = server.seen_at
-        if server.pk in seen_ms:
-            seen_at = datetime.fromtimestamp(seen_ms[server.pk] / 1000, UTC)
+        seen_at = seen.get(server.pk)
         change = Change(ServerState.PAUSED, PAUSED, seen_at) if server.paused else _freshness(server, seen_at, now)
         if (change.state, change.reason) != (server.state, server.reason):
             changes[server.pk] = change
+    _keep_seen(
+        {server.pk: seen[server.pk] for server in servers if server.pk not in changes and _is_behind(server, seen)}
+    )
     return set_states(changes, now)
+
+
+def _seen_at(servers: Sequence[_Watched], now: datetime) -> dict[int, datetime]:
+    """When the newest sample of each server that ever had one is of.
+
+    Whom the hot layer calls silent is looked up in PostgreSQL: a Redis that takes no writes still answers with what it
+    had, and one that was emptied may know nothing.
+    """
+    seen = {server.pk: server.seen_at for server in servers if server.seen_at}
+    seen |= {pk: from_ms(at) for pk, at in hot.newest_at([server.pk for server in servers]).items()}
+    silent = [server for server in servers if not server.paused and not _is_fresh(server, seen.get(server.pk), now)]
+    if silent:
+        since = now - max(server.silent_after for server in silent)
+        seen |= {pk: from_ms(at) for pk, at in newest_instants([server.pk for server in silent], since, now).items()}
+    return seen
+
+
+def _is_fresh(server: _Watched, seen_at: datetime | None, now: datetime) -> bool:
+    return seen_at is not None and now - seen_at <= server.silent_after
+
+
+def _is_behind(server: _Watched, seen: Mapping[int, datetime]) -> bool:
+    seen_at = seen.get(server.pk)
+    return seen_at is not None and (server.seen_at is None or seen_at - server.seen_at >= KEEP_SEEN_EVERY)
+
+
+def _keep_seen(seen: Mapping[int, datetime]) -> None:
+    """Write down when the newest sample of each of these servers is of; no page needs to be told."""
+    if not seen:
+        return
+    ids = sorted(seen)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE monitoring_server server SET seen_at = new.seen_at
+            FROM unnest(%s::bigint[], %s::timestamptz[]) AS new(id, seen_at) WHERE server.id = new.id
+            """,
+            [ids, [seen[pk] for pk in ids]],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +144,10 @@ class _Watched:
     interval_s: int
     is_read: bool
     tried_at: datetime | None
+
+    @property
+    def silent_after(self) -> timedelta:
+        return timedelta(seconds=max(SILENT_AFTER_AT_LEAST_S, SILENT_AFTER_INTERVALS * self.interval_s))
 
 
 def _watched() -> list[_Watched]:
@@ -140,15 +187,14 @@ def _watched() -> list[_Watched]:
 def _freshness(server: _Watched, seen_at: datetime | None, now: datetime) -> Change:
     if seen_at is None:
         return Change(ServerState.UNKNOWN, NEVER_SEEN)
-    limit = timedelta(seconds=max(SILENT_AFTER_AT_LEAST_S, SILENT_AFTER_INTERVALS * server.interval_s))
-    if now - seen_at <= limit:
+    if _is_fresh(server, seen_at, now):
         return Change(ServerState.HEALTHY, "", seen_at) if server.state in NOT_FRESH else _as_it_is(server)
     # After a pause, and after the portal itself was away, silence says nothing until somebody has asked again.
     if server.state == ServerState.PAUSED:
         return Change(ServerState.UNKNOWN, WAITING, seen_at)
     if server.is_read and (server.tried_at is None or server.tried_at <= seen_at):
         return _as_it_is(server)
-    if server.state == ServerState.UNKNOWN and now - server.since <= limit:
+    if server.state == ServerState.UNKNOWN and now - server.since <= server.silent_after:
         return _as_it_is(server)
     return Change(ServerState.OFFLINE, SILENT, seen_at)
 

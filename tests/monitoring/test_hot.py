@@ -94,6 +94,12 @@ def test_after_a_flush_the_newest_values_come_from_postgresql_and_are_put_back(s
     assert portal_redis.client().hexists(hot.NEWEST, str(server.pk))
 
 
+def test_after_a_flush_a_server_that_is_read_hourly_has_its_values(server: Server, now: int) -> None:
+    record([Frame.of(server.pk, now - 3_000_000, {"cpu": 12.5})], origin="test")
+    portal_redis.client().flushdb()
+    assert hot.newest([server.pk])[server.pk] == {CPU: (now - 3_000_000, 12.5)}
+
+
 def test_a_server_without_data_is_looked_up_once(
     server: Server, django_assert_num_queries: Callable[..., object]
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 import pytest
@@ -14,6 +14,7 @@ from monitoring.history.record import record
 from monitoring.models import Collector, Server, ServerGroup, ServerState, Simulation, Source
 from monitoring.simulation.fleet import ensure_fleet, simulate_due
 from monitoring.states import Change, set_states, sweep
+from portal.toolkit.redis import client
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("empty_redis")]
 
@@ -83,6 +84,54 @@ def test_it_comes_back_with_the_next_sample(scraped: Server, now: datetime) -> N
     seen(scraped, now)
     sweep(now)
     assert state_of(scraped) == "healthy"
+
+
+@pytest.fixture
+def full_redis() -> Iterator[Callable[[], None]]:
+    """Call it, and Redis refuses every write but still answers with what it has."""
+    before = client().config_get("maxmemory*")
+
+    def fill() -> None:
+        client().config_set("maxmemory-policy", "noeviction")
+        client().config_set("maxmemory", 1)
+
+    yield fill
+    client().config_set("maxmemory", before["maxmemory"])
+    client().config_set("maxmemory-policy", before["maxmemory-policy"])
+
+
+def test_a_redis_that_takes_no_writes_raises_no_false_alarm(
+    scraped: Server, now: datetime, full_redis: Callable[[], None]
+) -> None:
+    seen(scraped, now - timedelta(seconds=60))
+    sweep(now - timedelta(seconds=60))
+    full_redis()
+    seen(scraped, now)
+    Source.objects.update(ok_at=now)
+    sweep(now)
+    assert state_of(scraped) == "healthy"
+
+
+def test_after_a_flush_a_server_that_is_read_hourly_stays_healthy(server: Server, now: datetime) -> None:
+    Source.objects.create(server=server, collector=Collector.HOST, interval_s=3600)
+    for hours in (9, 5, 1):
+        at = now - timedelta(hours=hours, minutes=-5)
+        seen(server, at)
+        Source.objects.update(ok_at=at)
+        sweep(at)
+    client().flushdb()
+    sweep(now)
+    assert state_of(server) == "healthy"
+
+
+def test_last_seen_follows_while_the_state_stays(scraped: Server, now: datetime) -> None:
+    seen(scraped, now - timedelta(minutes=5))
+    sweep(now - timedelta(minutes=5))
+    seen(scraped, now)
+    assert sweep(now) == [], "no state has changed"
+    scraped.refresh_from_db()
+    assert scraped.seen_at is not None
+    assert abs(scraped.seen_at - now) < timedelta(seconds=1)
 
 
 def test_a_pause_shows_and_its_end_waits_for_data_before_it_says_offline(scraped: Server, now: datetime) -> None:
