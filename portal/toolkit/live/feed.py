@@ -24,6 +24,8 @@ BEAT_S = 1.0
 DEAF_AFTER_S = 3.5
 RECONNECT_S = (0.2, 0.5, 1.0, 2.0)
 TIMEOUT_S = 2.0
+NO_BEAT = -1
+"""No beat follows it: the first one on a connection counts as a gap, as nobody knows what came before."""
 
 logger = structlog.get_logger(__name__)
 
@@ -49,7 +51,8 @@ class Feed:
         self._on_gap = on_gap
         self._on_lost = on_lost
         self._own = f"live:beat:{secrets.token_hex(8)}"
-        self._beat_sent = self._beat_heard = 0
+        self._beat_sent = 0
+        self._beat_heard = NO_BEAT
         self._heard_at = 0.0
         self.is_on = False
         self.is_lost = False
@@ -97,7 +100,7 @@ class Feed:
         """Until the connection breaks, or is silent for longer than our own beat allows (TimeoutError)."""
         clock = asyncio.get_running_loop().time
         self._heard_at = clock()
-        self._beat_heard = 0
+        self._beat_heard = NO_BEAT
         while True:
             message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=BEAT_S)
             if message is not None:
@@ -117,7 +120,7 @@ class Feed:
         (self._on_touched if channel == TOUCHED else self._on_control)(said)
 
     def _hear_beat(self, number: int) -> None:
-        missed = number != self._beat_heard + 1  # also the first on a new connection: nobody knows what came before
+        missed = number != self._beat_heard + 1
         self._beat_heard = number
         self._heard_at = asyncio.get_running_loop().time()
         if not self.is_on:
