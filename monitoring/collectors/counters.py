@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from monitoring.models import Source
 from portal.toolkit import redis
 
 log = structlog.get_logger(__name__)
@@ -20,23 +21,24 @@ NAN = math.nan
 @dataclass
 class Counters:
     """The counters of one source in one run at `at_ms`. Without memory every increase is unknown: one gap, and never a
-    wrong value, because a remembered value is always kept together with its instant."""
+    wrong value, because a remembered value is always kept together with its instant, and of one address."""
 
     source_id: int
+    url: str
     at_ms: int
     seconds: float = NAN
     before: dict[str, float] = field(default_factory=dict)
     now: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def recall(cls, source_id: int, at_ms: int) -> Counters:
+    def recall(cls, source: Source, at_ms: int) -> Counters:
         """With what the last run remembered; empty when that is over an hour old, gone, or of the future."""
-        counters = cls(source_id, at_ms)
+        counters = cls(source.pk, source.url, at_ms)
         try:
             with redis.breaker:
-                kept = redis.client().get(_key(source_id))
+                kept = redis.client().get(counters._key)
         except redis.AWAY as error:
-            log.warning("counter_memory_away", source=source_id, error=str(error))
+            log.warning("counter_memory_away", source=source.pk, error=str(error))
             return counters
         if isinstance(kept, bytes):
             then_ms, before = json.loads(kept)
@@ -45,11 +47,15 @@ class Counters:
                 counters.seconds, counters.before = seconds, before
         return counters
 
+    @property
+    def _key(self) -> str:
+        return f"counters:{self.source_id}:{self.url}"
+
     def keep(self) -> None:
         """Remember this run for the next one."""
         try:
             with redis.breaker:
-                redis.client().set(_key(self.source_id), json.dumps([self.at_ms, self.now]), ex=MEMORY_S)
+                redis.client().set(self._key, json.dumps([self.at_ms, self.now]), ex=MEMORY_S)
         except redis.AWAY as error:
             log.warning("counter_memory_away", source=self.source_id, error=str(error))
 
@@ -79,10 +85,6 @@ class Counters:
         increases = self.increase(part, busy), self.increase(whole, total)
         fits = part in self.now and whole in self.now and self.restarted(part) == self.restarted(whole)
         return increases if fits else (NAN, NAN)
-
-
-def _key(source_id: int) -> str:
-    return f"counters:{source_id}"
 
 
 def known_sum(numbers: Iterable[float]) -> float:

@@ -29,7 +29,7 @@ _SNMP = Path("/proc/net/snmp")
 
 
 def collect(source: Source, now_ms: int) -> Collected:
-    counters = Counters.recall(source.pk, now_ms)
+    counters = Counters.recall(source, now_ms)
     memory = psutil.virtual_memory()
     values: Values = {
         **cpu_values(counters, _cores()),

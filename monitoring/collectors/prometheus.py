@@ -27,7 +27,7 @@ def collect(source: Source, now_ms: int) -> Collected:
     except FetchError as error:
         raise CollectError(str(error)) from error
     shown = read(answer, limit=source.sample_limit, everything=source.keep_everything)
-    counters = Counters.recall(source.pk, now_ms)
+    counters = Counters.recall(source, now_ms)
     values = tidy(mapping.catalogue_values(shown.samples, counters))
     if source.keep_everything:
         values |= _other_values(shown, counters)

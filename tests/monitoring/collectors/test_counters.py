@@ -8,20 +8,21 @@ from typing import Any
 import pytest
 
 from monitoring.collectors.counters import Counters
+from monitoring.models import Source
 from portal.toolkit.redis import client
 
 pytestmark = pytest.mark.usefixtures("empty_redis")
 
 
 def remember(at_s: float, **values: float) -> None:
-    counters = Counters.recall(7, int(at_s * 1000))
+    counters = Counters.recall(Source(pk=7), int(at_s * 1000))
     for key, value in values.items():
         counters.increase(key, value)
     counters.keep()
 
 
 def at(at_s: float) -> Counters:
-    return Counters.recall(7, int(at_s * 1000))
+    return Counters.recall(Source(pk=7), int(at_s * 1000))
 
 
 def test_a_rate_is_the_increase_per_second() -> None:
@@ -60,7 +61,7 @@ def test_memory_older_than_an_hour_is_none() -> None:
 
 def test_memory_expires_by_itself() -> None:
     remember(100, requests=0)
-    assert 3590 <= client().ttl("counters:7") <= 3600
+    assert 3590 <= client().ttl("counters:7:") <= 3600
 
 
 @pytest.mark.parametrize("at_s", [100, 99, 50])
@@ -80,7 +81,7 @@ def test_what_is_no_number_is_a_gap_and_is_not_remembered(value: float) -> None:
 
 def test_sources_do_not_mix() -> None:
     remember(100, requests=5)
-    assert math.isnan(Counters.recall(8, 110_000).rate("requests", 6))
+    assert math.isnan(Counters.recall(Source(pk=8), 110_000).rate("requests", 6))
 
 
 def test_without_redis_there_is_a_gap_and_no_error(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:

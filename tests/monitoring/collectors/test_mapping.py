@@ -16,7 +16,7 @@ from tests.monitoring.collectors.test_exposition import DUMP
 
 def values_of(after: str, before: str = "", seconds: float = 10.0) -> dict[str, float]:
     """The catalogue metrics of `after`, `seconds` behind `before`; labels are written behind the name."""
-    earlier, now = Counters(1, 1_000_000), Counters(1, int(1_000_000 + seconds * 1000), seconds)
+    earlier, now = Counters(1, "", 1_000_000), Counters(1, "", int(1_000_000 + seconds * 1000), seconds)
     if before:
         mapping.catalogue_values(exposition.parse(before, limit=10_000).samples, earlier)
         now.before = earlier.now

@@ -43,9 +43,9 @@ def test_it_keeps_what_the_catalogue_knows() -> None:
 
 def test_it_keeps_everything_when_told() -> None:
     text = '# TYPE jobs counter\n# TYPE depth gauge\njobs_total{queue="a"} %d\ndepth 4\ncpu 9\nnode_load1 0.5\n'
-    with serving(page(text % 100)) as server:
+    jobs = iter((100, 150))
+    with serving(lambda connection: page(text % next(jobs))(connection)) as server:
         scrape(server.url, 1000, keep_everything=True)
-    with serving(page(text % 150)) as server:
         values = scrape(server.url, 1010, keep_everything=True).values
     assert values == {
         SeriesName("load1"): 0.5,
@@ -57,6 +57,14 @@ def test_it_keeps_everything_when_told() -> None:
 
 def test_a_counter_of_a_first_run_is_a_gap() -> None:
     values = scrape_of(page("jobs_total 5\n"), keep_everything=True).values
+    assert math.isnan(values[SeriesName("jobs_total")])
+
+
+def test_the_counters_of_another_address_are_another_machines() -> None:
+    """A source whose URL was changed keeps its id."""
+    with serving(page("jobs_total 5\n")) as one, serving(page("jobs_total 1000005\n")) as other:
+        scrape(one.url, 1000, keep_everything=True)
+        values = scrape(other.url, 1010, keep_everything=True).values
     assert math.isnan(values[SeriesName("jobs_total")])
 
 
