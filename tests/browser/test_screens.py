@@ -66,6 +66,17 @@ def test_typing_filters_at_once_and_keeps_the_cursor_in_the_field(fleet: Page) -
     expect(fleet.locator("#filter-text")).to_have_value("sim-queue")
 
 
+def test_back_breaks_no_rule_of_the_content_security_policy(fleet: Page) -> None:
+    said: list[str] = []
+    fleet.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+    fleet.locator("#filter-kind").select_option("database")
+    expect(fleet).to_have_url(re.compile(r"/\?kind=database$"))
+    fleet.go_back()
+    expect(fleet.locator("#filter-kind")).to_have_value("")
+    fleet.wait_for_timeout(300)  # the settling after the swap, where attributes are copied
+    assert said == []
+
+
 def test_back_shows_the_list_as_it_was(fleet: Page) -> None:
     fleet.locator("#filter-kind").select_option("database")
     expect(fleet).to_have_url(re.compile(r"/\?kind=database$"))
