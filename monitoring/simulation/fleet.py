@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 import structlog
@@ -17,6 +17,7 @@ from monitoring.history.record import record
 from monitoring.models import PROFILE_PARTS, Server, ServerGroup, ServerTemplate, Simulation
 from monitoring.simulation.signal import Floats, values
 from monitoring.simulation.templates import TEMPLATES, ensure_templates
+from portal.toolkit.instants import from_ms
 
 log = structlog.get_logger(__name__)
 
@@ -71,15 +72,17 @@ def simulate_due(now: datetime) -> int:
         if not alone:
             return 0
         simulation, _ = Simulation.objects.get_or_create(pk=1)
-        if simulation.paused:
-            return 0
         instants = _due_instants(simulation.generated_until, now)
+        if simulation.paused:
+            if instants:  # what was paused stays a gap
+                Simulation.objects.update(generated_until=from_ms(instants[-1]))
+            return 0
         fleet = _fleet() if instants else []
         at_once = max(1, FRAMES_PER_RECORD // max(1, sum(len(ids) for _, ids in fleet)))
         for start in range(0, len(instants), at_once):
             some = instants[start : start + at_once]
             record([frame for at_ms in some for frame in fleet_frames(fleet, at_ms)], origin="simulation")
-            Simulation.objects.update(generated_until=datetime.fromtimestamp(some[-1] / 1000, UTC))
+            Simulation.objects.update(generated_until=from_ms(some[-1]))
         return len(instants)
 
 

@@ -105,6 +105,15 @@ def test_after_an_outage_the_past_is_filled_without_a_gap_but_not_for_ever(group
     assert simulate_due(now) <= 181
 
 
+def test_a_pause_stays_a_gap(group: ServerGroup, now: datetime) -> None:
+    ensure_fleet(2, group)
+    simulate_due(now - timedelta(minutes=5))
+    Simulation.objects.update(paused=True)
+    simulate_due(now - timedelta(seconds=5))
+    Simulation.objects.update(paused=False)
+    assert simulate_due(now) == 1
+
+
 def test_after_the_clock_was_set_back_it_goes_on(group: ServerGroup, now: datetime) -> None:
     ensure_fleet(2, group)
     simulate_due(now)
