@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from django.db import connection, transaction
@@ -34,11 +34,15 @@ NOT_FRESH = (ServerState.UNKNOWN, ServerState.OFFLINE, ServerState.PAUSED)
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A server's new state; `reason` is an English sentence that translations know; `seen_at` when known."""
+    """A server's new state; `reason` is an English sentence that translations know; `seen_at` when known.
+
+    With `was` it is only written while the server is still in that state.
+    """
 
     state: ServerState
     reason: str = ""
     seen_at: datetime | None = None
+    was: ServerState | None = None
 
 
 def set_states(changes: Mapping[int, Change], at: datetime) -> list[int]:
@@ -54,8 +58,10 @@ def set_states(changes: Mapping[int, Change], at: datetime) -> list[int]:
             """
             UPDATE monitoring_server server SET state = new.state, state_reason = new.reason, state_since = %s,
                 seen_at = coalesce(new.seen_at, server.seen_at)
-            FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::timestamptz[]) AS new(id, state, reason, seen_at)
-            WHERE server.id = new.id AND (server.state, server.state_reason) IS DISTINCT FROM (new.state, new.reason)
+            FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::timestamptz[], %s::text[])
+                AS new(id, state, reason, seen_at, was)
+            WHERE server.id = new.id AND server.state = coalesce(new.was, server.state)
+                AND (server.state, server.state_reason) IS DISTINCT FROM (new.state, new.reason)
             RETURNING server.id
             """,
             [
@@ -64,6 +70,7 @@ def set_states(changes: Mapping[int, Change], at: datetime) -> list[int]:
                 [changes[i].state.value for i in ids],
                 [changes[i].reason for i in ids],
                 [changes[i].seen_at for i in ids],
+                [was.value if (was := changes[i].was) else None for i in ids],
             ],
         )
         changed = [row[0] for row in cursor.fetchall()]
@@ -85,7 +92,7 @@ def sweep(now: datetime | None = None) -> list[int]:
         seen_at = seen.get(server.pk)
         change = Change(ServerState.PAUSED, PAUSED, seen_at) if server.paused else _freshness(server, seen_at, now)
         if (change.state, change.reason) != (server.state, server.reason):
-            changes[server.pk] = change
+            changes[server.pk] = replace(change, was=server.state)
     _keep_seen(
         {server.pk: seen[server.pk] for server in servers if server.pk not in changes and _is_behind(server, seen)}
     )

@@ -48,6 +48,16 @@ def test_set_states_writes_only_what_differs_and_ranks_it(make_server: Callable[
     assert (one.state, one.state_reason, one.state_since, one.state_rank) == ("critical", "too hot", now, 0)
 
 
+def test_the_sweep_does_not_undo_what_changed_since_it_looked(server: Server, now: datetime) -> None:
+    seen(server, now)
+    looked = states._watched()
+    set_states({server.pk: Change(ServerState.CRITICAL, "too hot")}, now)
+    with pytest.MonkeyPatch.context() as meanwhile:
+        meanwhile.setattr(states, "_watched", lambda: looked)
+        assert sweep(now) == []
+    assert state_of(server) == "critical"
+
+
 def test_a_server_with_fresh_data_becomes_healthy_and_one_without_stays_unknown(
     make_server: Callable[..., Server], now: datetime
 ) -> None:
