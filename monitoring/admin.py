@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
@@ -67,8 +68,17 @@ class SimulatedFilter(admin.SimpleListFilter):
         return queryset.filter(simulated=self.value() == "1") if self.value() in {"0", "1"} else queryset
 
 
+class SourceForm(ModelForm):  # type: ignore[type-arg]
+    def save(self, commit: bool = True) -> Any:
+        """A source that was changed is read next, whatever back-off it was in."""
+        if self.instance.pk and self.changed_data:
+            self.instance.due_at = timezone.now()
+        return super().save(commit)
+
+
 class SourceInline(admin.StackedInline):  # type: ignore[type-arg]
     model = Source
+    form = SourceForm
     extra = 0
     fields = (
         ("collector", "url"),
@@ -145,6 +155,7 @@ def _value_table(rows: list[tuple[str, float, str]]) -> SafeString:
 
 @admin.register(Source)
 class SourceAdmin(AuditedAdmin):
+    form = SourceForm
     list_display = ("server", "collector", "url", "interval_s", "paused", "ok_at", "failures", "last_error")
     list_display_links = ("server", "url")
     list_filter = ("collector", "paused")

@@ -102,6 +102,25 @@ def test_a_paused_source_is_not_collected_now(admin: Client, source: Source) -> 
     assert (source.paused, source.due_at.year) == (True, 2100)
 
 
+@pytest.mark.parametrize("inline", [True, False], ids=["beside its server", "by itself"])
+def test_a_corrected_source_is_read_next_whatever_its_back_off(
+    cast: Cast, admin: Client, source: Source, inline: bool
+) -> None:
+    fields = {"collector": "prometheus", "url": "http://10.0.0.2:9100/metrics"}
+    fields |= {"interval_s": 15, "timeout_s": 10, "sample_limit": 5000, "server": cast.server.pk}
+    if inline:
+        form = {f"sources-0-{name}": value for name, value in fields.items()} | {"sources-0-id": source.pk}
+        form |= {"sources-TOTAL_FORMS": 1, "sources-INITIAL_FORMS": 1}
+        form |= {"name": "shop-web-1", "kind": "host", "group": cast.group.pk}
+        answer = admin.post(reverse("admin:monitoring_server_change", args=[cast.server.pk]), form)
+    else:
+        answer = admin.post(reverse("admin:monitoring_source_change", args=[source.pk]), fields)
+    assert answer.status_code == 302
+    source.refresh_from_db()
+    assert source.url == "http://10.0.0.2:9100/metrics"
+    assert source.due_at <= datetime.now(UTC)
+
+
 def test_a_source_on_the_portals_own_machine_is_refused_in_words_beside_the_field(cast: Cast, admin: Client) -> None:
     form = {"server": cast.server.pk, "collector": "prometheus", "url": "http://127.0.0.1:9100/metrics"}
     form |= {"interval_s": 15, "timeout_s": 10, "sample_limit": 5000}
