@@ -206,6 +206,19 @@ def test_it_stops_while_it_still_starts(data: Path, number: signal.Signals) -> N
     assert "Traceback" not in portal.said()
 
 
+def test_it_gets_ready_under_a_public_name_alone(data: Path) -> None:
+    environment = bare_environment() | {
+        "PORTAL_URL": "https://monitor.example.org",
+        "PORTAL_HOSTS": "monitor.example.org",
+    }
+    command = [sys.executable, "manage.py", "up", "--data", str(data), "--port", "0", "--servers", "0"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as started:
+        assert started.stdout is not None
+        said = next((line for line in started.stdout if "OpenManager is ready" in line), "")
+        started.send_signal(signal.SIGTERM)
+    assert "ready: https://monitor.example.org/ " in said
+
+
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
