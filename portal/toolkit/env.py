@@ -60,7 +60,14 @@ class Env:
         value = self._source.get(name, "").strip()
         if value == "":
             return None
-        parts = urlsplit(value)
+        try:
+            parts = urlsplit(value)
+            _ = parts.port
+        except ValueError:
+            # What the library says may quote a piece of the password.
+            raise ImproperlyConfigured(
+                f"{name}: is no URL; a port is a number up to 65535, and / : @ # in a password are written as %2F %3A …"
+            ) from None
         if parts.scheme not in schemes:
             raise ImproperlyConfigured(
                 f"{name}: starts with {parts.scheme or 'no scheme'}://, use {' or '.join(schemes)}"

@@ -66,6 +66,15 @@ def test_postgresql_by_url_with_a_socket_folder_and_an_escaped_password() -> Non
     }
 
 
+@pytest.mark.parametrize(
+    "wrong", ["redis://h:abc/0", "redis://h:99999/0", "redis://[::1/0", "redis://me:secret/word@h:6379/0"]
+)
+def test_a_url_that_is_none_is_refused_by_name_and_without_its_password(wrong: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="REDIS_URL") as refused:
+        Env({"REDIS_URL": wrong}).url("REDIS_URL", ("redis",))
+    assert "secret" not in str(refused.value)
+
+
 def test_tls_is_at_least_1_2_and_checked() -> None:
     import ssl
 
