@@ -22,6 +22,8 @@ from portal.toolkit.instants import from_ms
 log = structlog.get_logger(__name__)
 
 PERIOD_MS = 5_000
+PHASE_MS = 2_500
+"""The host collector reads at full 5 s. Between its readings a page has its one frame a second free for the fleet."""
 CATCH_UP = timedelta(minutes=15)
 """A new fleet, and one after an outage, gets its past this far back; before that there is a gap."""
 FRAMES_PER_RECORD = 10_000
@@ -102,12 +104,17 @@ def _alone() -> Iterator[bool]:
 
 
 def _due_instants(generated_until: datetime | None, now: datetime) -> range:
-    last = int(now.timestamp() * 1000) // PERIOD_MS * PERIOD_MS
+    last = _instant_before(now)
     earliest = last - int(CATCH_UP.total_seconds() * 1000)
-    first = 0 if generated_until is None else int(generated_until.timestamp() * 1000) + PERIOD_MS
+    first = 0 if generated_until is None else _instant_before(generated_until) + PERIOD_MS
     if first > last + PERIOD_MS:  # the clock was set back
         first = last
     return range(max(first, earliest), last + 1, PERIOD_MS)
+
+
+def _instant_before(at: datetime) -> int:
+    """The newest instant of the fleet's grid that is not after `at`, in epoch ms."""
+    return (int(at.timestamp() * 1000) - PHASE_MS) // PERIOD_MS * PERIOD_MS + PHASE_MS
 
 
 def _fleet() -> Fleet:

@@ -30,8 +30,9 @@ BLIND_LOOK_S = 5.0
 """How often everything is rendered again while nobody can say what changed, or after a topic raised."""
 LOOK_S = 60.0
 """How often a fragment that nobody touched is rendered again, in case a touch was lost in a way unknown to us."""
-FLUSH_GAP_S = 0.01
-"""Touches that come in dribbles are gathered this long: each rendering costs a round trip, however few its keys."""
+GATHER_S, GATHER_MOST_S = 0.02, 0.08
+"""Touches are gathered until none has come for this long, but no longer than that: what one tick of the collectors
+reads is committed within some milliseconds, and who misses the frame waits a second for the next."""
 PORTION = 40
 """About as many fragments are rendered before those who need no more are sent theirs: a screen of cards."""
 SLOW_S, STUCK_S = 5.0, 10.0
@@ -197,6 +198,7 @@ class Hub:
     async def _flush_for_ever(self) -> None:
         while True:
             ready = await self._schedule.next_ready()
+            await self._gather()
             try:
                 await self._flush(ready, self._clock())
             except Exception:  # the worker's loop: nobody would get anything any more
@@ -205,7 +207,13 @@ class Hub:
                 self.touch_all()
                 for watcher in self.watchers:
                     self._make_due(watcher)
-            await asyncio.sleep(FLUSH_GAP_S)
+
+    async def _gather(self) -> None:
+        deadline = self._clock() + GATHER_MOST_S
+        touches = -1
+        while touches != self._touches and self._clock() < deadline:
+            touches = self._touches
+            await asyncio.sleep(GATHER_S)
 
     async def _flush(self, ready: Iterable[Watcher], now: float) -> None:
         batches = [(watcher, watcher.take_unsent(now)) for watcher in ready if not watcher.is_busy]

@@ -22,8 +22,8 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("empty_redis")]
 
 @pytest.fixture
 def now() -> datetime:
-    seconds = int(timezone.now().timestamp()) // 5 * 5
-    return datetime.fromtimestamp(seconds, UTC)
+    """An instant of the fleet's grid."""
+    return datetime.fromtimestamp((timezone.now().timestamp() - 2.5) // 5 * 5 + 2.5, UTC)
 
 
 def test_thirty_servers_have_every_kind_and_are_marked(group: ServerGroup) -> None:
