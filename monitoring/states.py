@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from django.db import connection, transaction
-from django.db.models import Max, Min, Q
+from django.db.models import Count, Max, Min, Q
 from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
@@ -27,6 +27,7 @@ KEEP_SEEN_EVERY = timedelta(minutes=1)
 NEVER_SEEN = _("No data has arrived yet.")
 SILENT = _("No data arrives any more.")
 PAUSED = _("Paused by an admin.")
+SOURCES_PAUSED = _("All its sources are paused.")
 WAITING = _("Waiting for data.")
 
 NOT_FRESH = (ServerState.UNKNOWN, ServerState.OFFLINE, ServerState.PAUSED)
@@ -90,7 +91,9 @@ def sweep(now: datetime | None = None) -> list[int]:
     changes = {}
     for server in servers:
         seen_at = seen.get(server.pk)
-        change = Change(ServerState.PAUSED, PAUSED, seen_at) if server.paused else _freshness(server, seen_at, now)
+        change = (
+            Change(ServerState.PAUSED, server.paused, seen_at) if server.paused else _freshness(server, seen_at, now)
+        )
         if (change.state, change.reason) != (server.state, server.reason):
             changes[server.pk] = replace(change, was=server.state)
     _keep_seen(
@@ -140,14 +143,17 @@ def _keep_seen(seen: Mapping[int, datetime]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Watched:
-    """What the sweep knows of a server. `is_read`: we go and get its data, last tried at `tried_at`; else it pushes."""
+    """What the sweep knows of a server. `paused` is the reason, "" when it is not.
+
+    `is_read`: we go and get its data, last tried at `tried_at`; else it pushes.
+    """
 
     pk: int
     state: ServerState
     since: datetime
     reason: str
     seen_at: datetime | None
-    paused: bool
+    paused: str
     interval_s: int
     is_read: bool
     tried_at: datetime | None
@@ -163,6 +169,7 @@ def _watched() -> list[_Watched]:
         interval_s=Min("sources__interval_s", filter=Q(sources__paused=False)),
         failed_at=Max("sources__error_at"),
         read_at=Max("sources__ok_at"),
+        sources_in_all=Count("sources"),
     ).values_list(
         "pk",
         "state",
@@ -174,16 +181,18 @@ def _watched() -> list[_Watched]:
         "interval_s",
         "failed_at",
         "read_at",
+        "sources_in_all",
     )
     watched = []
-    for pk, state, since, reason, seen_at, paused, simulated, interval_s, failed_at, read_at in rows:
+    for pk, state, since, reason, seen_at, is_paused, simulated, interval_s, failed_at, read_at, sources in rows:
         tried_at = max((at for at in (failed_at, read_at) if at), default=None)
         if simulated:
-            paused, interval_s, tried_at = (
-                paused or simulation.paused,
+            is_paused, interval_s, tried_at = (
+                is_paused or simulation.paused,
                 SIMULATION_INTERVAL_S,
                 simulation.generated_until,
             )
+        paused = PAUSED if is_paused else SOURCES_PAUSED if sources and interval_s is None else ""
         every_s = interval_s or DEFAULT_INTERVAL_S
         watched.append(
             _Watched(pk, ServerState(state), since, reason, seen_at, paused, every_s, interval_s is not None, tried_at)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 from django.utils import timezone
 
-from monitoring import states
+from monitoring import hot, states
 from monitoring.collectors import run
 from monitoring.history.retention import apply_retention
 from monitoring.simulation.fleet import simulate_due
@@ -23,6 +23,7 @@ def collect_task() -> None:
 
 @shared_task  # type: ignore[untyped-decorator]
 def freshness_task() -> None:
+    hot.rebuild_recent(timezone.now())
     states.sweep()
 
 

@@ -141,3 +141,14 @@ def test_headlines_are_the_newest_of_five_metrics_whichever_source_gave_them(
     headline = headlines[both.pk]
     assert (headline.at_ms, headline.cpu, headline.net_tx) == (now, 1.0, 2.0)
     assert math.isnan(headline.memory)
+
+
+def test_after_a_flush_the_last_minutes_are_put_back_once(server: Server, now: int) -> None:
+    frames = [Frame.of(server.pk, now - back * 5000, {"cpu": float(back), "swap": 1.0}) for back in (0, 1, 3)]
+    record(frames, origin="test")
+    before = hot.recent([server.pk], "cpu", 6)
+    portal_redis.client().flushdb()
+    assert hot.rebuild_recent(timezone.now())
+    assert [value for value in hot.recent([server.pk], "cpu", 6)[server.pk] if value is not None] == [3.0, 1.0, 0.0]
+    assert [value for value in before[server.pk] if value is not None] == [3.0, 1.0, 0.0]
+    assert not hot.rebuild_recent(timezone.now())

@@ -175,3 +175,14 @@ def test_a_thousand_servers_cost_as_many_queries_as_one(
     simulate_due(now)
     with django_assert_num_queries(3):  # type: ignore[attr-defined]
         assert len(sweep(now)) == 1000
+
+
+def test_a_server_all_of_whose_sources_are_paused_says_so_at_once(scraped: Server, now: datetime) -> None:
+    seen(scraped, now)
+    sweep(now)
+    Source.objects.update(paused=True)
+    sweep(now)
+    assert (state_of(scraped), scraped.state_reason) == ("paused", states.SOURCES_PAUSED)
+    Source.objects.create(server=scraped, collector=Collector.PROMETHEUS, url="http://10.0.0.5/metrics")
+    sweep(now)
+    assert state_of(scraped) == "healthy"
