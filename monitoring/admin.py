@@ -124,7 +124,7 @@ class ServerAdmin(AuditedAdmin):
         if not values:
             return _t("No data has arrived yet.")
         known = {metric.name: metric for metric in Metric.objects.filter(name__in={name.metric for name in values})}
-        names = sorted(values, key=lambda name: (known[name.metric].position, name)) if known else []
+        names = sorted((n for n in values if n.metric in known), key=lambda n: (known[n.metric].position, n))
         return _value_table(
             [(f"{_t(str(known[n.metric]))} {n.labels}", values[n][1], known[n.metric].unit) for n in names]
         )

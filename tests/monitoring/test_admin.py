@@ -13,7 +13,17 @@ from redis.client import PubSub
 
 from monitoring.history.frame import Frame
 from monitoring.history.record import record
-from monitoring.models import Membership, Role, Server, ServerGroup, ServerState, ServerTemplate, Simulation, Source
+from monitoring.models import (
+    Membership,
+    Role,
+    Series,
+    Server,
+    ServerGroup,
+    ServerState,
+    ServerTemplate,
+    Simulation,
+    Source,
+)
 from portal.toolkit.redis import client as redis
 from tests.cast import Cast, make_cast, person, sign_in
 
@@ -78,6 +88,16 @@ def test_the_newest_values_stand_beside_the_server(cast: Cast, admin: Client) ->
     page = admin.get(reverse("admin:monitoring_server_change", args=[cast.server.pk])).content.decode()
     assert "42.5 %" in page
     assert page.index("CPU") < page.index("Network in")
+
+
+def test_values_of_a_series_that_is_not_known_are_left_out(cast: Cast, admin: Client) -> None:
+    """What Redis kept of a database that was replaced meanwhile."""
+    now_ms = int(datetime.now(UTC).timestamp() * 1000)
+    record([Frame.of(cast.server.pk, now_ms, {"cpu": 42.5, "memory": 7.25})], origin="test")
+    Series.objects.filter(metric__name="memory").delete()
+    page = admin.get(reverse("admin:monitoring_server_change", args=[cast.server.pk])).content.decode()
+    assert "42.5 %" in page
+    assert "7.25" not in page
 
 
 @pytest.fixture
