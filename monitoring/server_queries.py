@@ -30,6 +30,8 @@ FACTS: tuple[str, ...] = (
 FACTS_SHOWN = 7
 RANGES_S = {"15m": 900, "1h": 3600, "6h": 21_600, "24h": 86_400}
 MOST_POINTS = 2000
+MOST_SERIES = 200
+"""Of one answer: a server may have thousands of series, and 24 hours of all of them would fill the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,19 +140,20 @@ class SamplesAsked:
     start_ms: int
     end_ms: int
     metrics: frozenset[str]
-    points: int | None
+    points: int
 
 
 def samples_json(server_id: int, asked: SamplesAsked) -> str:
-    """{"at": [ms], "step": ms, "series": [{"metric", "labels", "unit", "label", "values": [number or null]}]}.
+    """{"at": [ms], "step": ms, "left_out": n, "series": [{"metric", "labels", "unit", "label", "values": [… or null]}]}.
 
-    Three queries. Numbers are written with seven significant digits: more than a screen has.
+    At most MOST_SERIES series, the first in the catalogue's order; `left_out` counts the others. Three queries. Numbers are written with seven significant digits: more than a screen has.
     """
-    names = [name for name in names_of(server_id) if not asked.metrics or name.metric in asked.metrics]
+    wanted = [name for name in names_of(server_id) if not asked.metrics or name.metric in asked.metrics]
+    names, left_out = wanted[:MOST_SERIES], len(wanted[MOST_SERIES:])
     tracks = read(server_id, names, asked.start_ms, asked.end_ms, points=asked.points)
     series = [_series_json(name, tracks, row) for row, name in enumerate(names)]
     at = ",".join(map(str, tracks.at_ms.tolist()))
-    return f'{{"at":[{at}],"step":{tracks.step_ms},"series":[{",".join(series)}]}}'
+    return f'{{"at":[{at}],"step":{tracks.step_ms},"left_out":{left_out},"series":[{",".join(series)}]}}'
 
 
 def _series_json(name: SeriesName, tracks: Tracks, row: int) -> str:

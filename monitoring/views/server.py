@@ -74,7 +74,7 @@ def samples(request: HttpRequest, server_id: int) -> HttpResponse:
 def _asked(query: QueryDict, now_ms: int) -> SamplesAsked:
     """Raises RequestError."""
     metrics = frozenset(word for word in query.get("metrics", "").split(",") if word)
-    points = _whole(query, "points", 1, MOST_POINTS) if "points" in query else None
+    points = _whole(query, "points", 1, MOST_POINTS) if "points" in query else MOST_POINTS
     end_ms = now_ms + 1
     longest_ms = max(RANGES_S.values()) * 1000
     if "after" in query:

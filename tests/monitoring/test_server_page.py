@@ -13,6 +13,7 @@ from monitoring.history.frame import Frame, SeriesName, canonical_labels
 from monitoring.history.record import record
 from monitoring.models import Collector, Server, Source
 from monitoring.panels import panel_groups, series_label
+from monitoring.server_queries import MOST_SERIES
 from tests.cast import person, sign_in
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("empty_redis")]
@@ -94,6 +95,15 @@ def test_only_the_asked_metrics_come(admin: Client, server: Server, now_ms: int)
     recorded(server, [now_ms], cpu=1.0, memory=2.0, disk=3.0)
     answer = samples(admin, server, metrics="cpu,disk,nothing")
     assert {one["metric"] for one in answer["series"]} == {"cpu", "disk"}
+
+
+def test_of_thousands_of_series_the_first_come_and_the_others_are_counted(
+    admin: Client, server: Server, now_ms: int
+) -> None:
+    recorded(server, [now_ms], cpu=1.0, **{f"exported_{number}": 1.0 for number in range(MOST_SERIES + 9)})
+    answer = samples(admin, server)
+    assert (len(answer["series"]), answer["left_out"], answer["series"][0]["metric"]) == (MOST_SERIES, 10, "cpu")
+    assert len(samples(admin, server, metrics=f"exported_{MOST_SERIES}")["series"]) == 1
 
 
 def test_only_what_came_after_the_last_point_comes(admin: Client, server: Server, now_ms: int) -> None:
