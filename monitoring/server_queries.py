@@ -144,9 +144,10 @@ class SamplesAsked:
 
 
 def samples_json(server_id: int, asked: SamplesAsked) -> str:
-    """{"at": [ms], "step": ms, "left_out": n, "series": [{"metric", "labels", "unit", "label", "values": [… or null]}]}.
+    """{"at": [ms], "step": ms, "left_out": n, "series": [{"metric", "labels", "unit", "label", "values": [… null]}]}.
 
-    At most MOST_SERIES series, the first in the catalogue's order; `left_out` counts the others. Three queries. Numbers are written with seven significant digits: more than a screen has.
+    At most MOST_SERIES series, the first in the catalogue's order; `left_out` counts the others. Three queries.
+    Numbers are written with seven significant digits: more than a screen has.
     """
     wanted = [name for name in names_of(server_id) if not asked.metrics or name.metric in asked.metrics]
     names, left_out = wanted[:MOST_SERIES], len(wanted[MOST_SERIES:])
