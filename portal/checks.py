@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Iterator
 from email.utils import parseaddr
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
@@ -72,7 +72,7 @@ def _hosts() -> Iterator[CheckMessage]:
             id="portal.E004",
         )
     place = urlsplit(settings.PORTAL_URL)
-    if place.scheme not in {"http", "https"} or not place.hostname:
+    if place.scheme not in {"http", "https"} or not place.hostname or not _has_right_port(place):
         yield Error(
             f"PORTAL_URL={settings.PORTAL_URL!r} is no address of a web site.",
             hint="Use https://monitor.example.org, as people type it.",
@@ -84,6 +84,13 @@ def _hosts() -> Iterator[CheckMessage]:
             hint=f"Add {place.hostname} to PORTAL_HOSTS.",
             id="portal.E006",
         )
+
+
+def _has_right_port(place: SplitResult) -> bool:
+    try:
+        return place.port is None or place.port > 0
+    except ValueError:
+        return False
 
 
 def _is_allowed_host(host: str) -> bool:

@@ -77,6 +77,7 @@ def test_this_machine_needs_no_tls() -> None:
         ("SECRET_KEY", "short", ["portal.E003"]),
         ("ALLOWED_HOSTS", ["*"], ["portal.E004"]),
         ("PORTAL_URL", "monitor.example.org", ["portal.E005"]),
+        ("PORTAL_URL", "http://127.0.0.1:99999", ["portal.E005"]),
         ("PORTAL_URL", "https://monitor.example.org", ["portal.E006"]),
         ("SCRAPE_ALLOW", ["10.0.0.0/8", "not a host"], ["portal.E007"]),
         ("DEFAULT_FROM_EMAIL", "the portal", ["portal.E008"]),
