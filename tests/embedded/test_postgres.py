@@ -21,6 +21,8 @@ from portal.embedded.processes import noted
 from portal.embedded.services import Place, Service, is_ready, prepare
 from portal.embedded.throwaway import running
 
+pytestmark = pytest.mark.slow
+
 GIVEN = {"REDIS_URL": "redis://elsewhere", "EMAIL_URL": "smtp://elsewhere"}
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root changes accounts")
 

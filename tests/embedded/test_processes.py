@@ -10,9 +10,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from portal.embedded.child import start_ticks
 from portal.embedded.processes import end_left_overs, noted
 from portal.embedded.services import as_child
+
+pytestmark = pytest.mark.slow
 
 SLEEP = ["sleep", "60"]
 

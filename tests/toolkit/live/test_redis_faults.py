@@ -20,6 +20,8 @@ from portal.toolkit.live.hub import Hub
 from portal.toolkit.live.touch import touch
 from tests.toolkit.live.conftest import End, Gauge, until
 
+pytestmark = pytest.mark.slow
+
 
 class PrivateRedis:
     """A Redis of this test alone, which it may kill, stop and start."""

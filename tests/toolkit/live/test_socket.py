@@ -20,6 +20,8 @@ from portal.toolkit.live.socket import Receive, Scope, Send, later_when_database
 from portal.toolkit.live.touch import touch
 from tests.toolkit.live.conftest import Gauge, LiveClient, Portal
 
+pytestmark = pytest.mark.slow
+
 
 def close_code(socket: LiveClient, within_s: float = 5) -> int:
     """The code with which the server closed; whatever came before is skipped."""
