@@ -16,13 +16,13 @@ from monitoring import hot
 from monitoring.history import partitions
 from monitoring.history.encode import Matrix, Rows, copy_body, matrices, rows_of
 from monitoring.history.frame import FUTURE_MS, Frame, Recorded, Refusal
+from monitoring.history.retention import oldest_kept
 from monitoring.history.series import Pair, Plan, plans_for
 from monitoring.models import Batch
 from monitoring.signals import samples_recorded
 
 log = structlog.get_logger(__name__)
 
-DAY_MS = 86_400_000
 
 # Created per connection: COPY itself knows no ON CONFLICT, and a private table needs no clean-up.
 _INCOMING = """
@@ -68,7 +68,7 @@ def record(frames: Sequence[Frame], *, origin: str) -> Recorded:
 def _in_time(frames: Sequence[Frame], now: datetime, result: Recorded) -> list[Frame]:
     """The frames whose instant may be kept; the others go to `result.refused`."""
     now_ms = int(now.timestamp() * 1000)
-    oldest_ms, newest_ms = now_ms - settings.RETENTION_DAYS * DAY_MS, now_ms + FUTURE_MS
+    oldest_ms, newest_ms = int(oldest_kept(now).timestamp() * 1000), now_ms + FUTURE_MS
     timely = []
     for frame in frames:
         if oldest_ms <= frame.at_ms <= newest_ms:

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import socket
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 from portal.embedded.running import RunningPortal, running_portal
 from portal.system.bench._chromium import FLAGS
-
-
-def needed(program: str) -> str:
-    """The path of a program that a test runs: without it the test is skipped by a person, and fails in CI."""
-    path = shutil.which(program)
-    if path is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{program} is not installed")
-    return str(path)
+from tests.programs import needed, running_exporter
 
 
 # Not for the whole session: while Playwright runs, this thread has an event loop, and tests of our own loops cannot.
@@ -35,26 +23,11 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@dataclass(frozen=True)
-class Exporter:
-    """A running prometheus-node-exporter."""
-
-    url: str
-    address: str
-
-
 @pytest.fixture(scope="package")
-def exporter() -> Iterator[Exporter]:
-    program = needed("prometheus-node-exporter")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    process = subprocess.Popen(
-        [program, f"--web.listen-address={address}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    yield Exporter(f"http://{address}/metrics", address)
-    process.kill()
-    process.wait()
+def exporter() -> Iterator[str]:
+    """The URL of a running prometheus-node-exporter."""
+    with running_exporter() as url:
+        yield url
 
 
 @pytest.fixture(scope="package")

@@ -10,7 +10,6 @@ from playwright.sync_api import Page, expect
 
 from portal.embedded.running import RunningPortal
 from portal.system.bench._ledger import inside
-from tests.browser.conftest import Exporter
 
 pytestmark = pytest.mark.slow
 
@@ -75,13 +74,13 @@ def test_a_killed_web_process_heals_by_itself_without_a_gap_in_the_chart(portal:
 
 
 def test_a_real_node_exporter_is_added_in_the_admin_and_seen_on_the_page(
-    portal: RunningPortal, exporter: Exporter, page: Page
+    portal: RunningPortal, exporter: str, page: Page
 ) -> None:
     page.goto(f"{portal.url}/admin/monitoring/server/add/")
     page.fill("#id_name", "exported")
     page.select_option("#id_group", label="Machines")
     page.select_option("#id_sources-0-collector", "prometheus")
-    page.fill("#id_sources-0-url", exporter.url)
+    page.fill("#id_sources-0-url", exporter)
     page.fill("#id_sources-0-interval_s", "5")
     page.click("[name=_save]")
     page.wait_for_selector(".success")
