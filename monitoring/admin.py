@@ -20,6 +20,7 @@ from django.utils.translation import gettext_noop, ngettext
 from monitoring import hot, pausing
 from monitoring.models import Membership, Metric, Server, ServerGroup, ServerTemplate, Simulation, Source
 from portal.toolkit.audit import AuditedAdmin, person_of
+from portal.toolkit.sentence import say
 
 COLLECT_NOW = gettext_noop("Asked to collect now.")
 
@@ -111,7 +112,7 @@ class ServerAdmin(AuditedAdmin):
 
     @admin.display(description=_("reason"))
     def reason(self, server: Server) -> str:
-        return _t(server.state_reason) if server.state_reason else ""
+        return say(server.state_reason)
 
     @admin.display(description=_("simulated"), boolean=True, ordering="simulated")
     def is_simulated(self, server: Server) -> bool:

@@ -24,7 +24,8 @@ import structlog
 from django.db import connection
 from django.utils import timezone
 
-from monitoring.history.encode import Matrix, Rows, slots_of
+from monitoring.history.chunks import newest_of
+from monitoring.history.encode import Matrix, Rows, pattern_of, slots_of
 from monitoring.history.frame import FUTURE_MS, SeriesName
 from monitoring.history.series import Place, places_of
 from monitoring.models import Server
@@ -322,7 +323,11 @@ def _put_back(warm: dict[int, list[bytes]]) -> None:
 
 
 def _warm_cuts(server_ids: Sequence[int]) -> dict[int, list[bytes]]:
-    """The newest few rows of every block of the servers, as cuts; one query, one index probe per block."""
+    """The newest few rows of every block of the servers, as cuts; one query, one index probe per block.
+
+    One more where there are none: then the newest sealed samples.
+    """
+    since = timezone.now() - REBUILD_FROM
     cuts: dict[int, dict[tuple[int, int], bytes]] = {server_id: {} for server_id in server_ids}
     with connection.cursor() as cursor:
         cursor.execute(
@@ -335,12 +340,29 @@ def _warm_cuts(server_ids: Sequence[int]) -> dict[int, list[bytes]]:
                 ORDER BY at DESC LIMIT 4
             ) frame
             """,
-            [list(server_ids), timezone.now() - REBUILD_FROM],
+            [list(server_ids), since],
         )
         for server_id, block, at_ms, present, vals in cursor.fetchall():
             cut = _CUT.pack(at_ms, block, present, len(vals) // 8) + bytes(vals)
             cuts[server_id].setdefault((block, present), cut)
-    return {server_id: list(found.values()) for server_id, found in cuts.items()}
+    without = [server_id for server_id, found in cuts.items() if not found]
+    sealed = _sealed_cuts(without, since) if without else {}
+    return {server_id: list(found.values()) or sealed.get(server_id, []) for server_id, found in cuts.items()}
+
+
+def _sealed_cuts(server_ids: Sequence[int], since: datetime) -> dict[int, list[bytes]]:
+    """The newest sealed sample of each series of the servers, as cuts: one for all of a block at one instant."""
+    cuts: dict[int, list[bytes]] = {}
+    for server_id, newest in newest_of(server_ids, since).items():
+        rows: dict[tuple[int, int], dict[int, float]] = defaultdict(dict)
+        for place, (at_ms, value) in newest.items():
+            rows[at_ms, place.block][place.slot] = value
+        cuts[server_id] = [
+            _CUT.pack(at_ms, block, pattern_of(row), len(row))
+            + b"".join(_NUMBER.pack(row[slot]) for slot in sorted(row))
+            for (at_ms, block), row in rows.items()
+        ]
+    return cuts
 
 
 class _Cut(NamedTuple):

@@ -23,7 +23,7 @@ SILENT_AFTER_AT_LEAST_S = 20
 DEFAULT_INTERVAL_S = 60
 KEEP_SEEN_EVERY = timedelta(minutes=1)
 
-# Reasons are kept in English and translated where they are shown.
+# Reasons are stored sentences: kept in English, said in the language of whoever looks.
 NEVER_SEEN = _("No data has arrived yet.")
 SILENT = _("No data arrives any more.")
 PAUSED = _("Paused by an admin.")
@@ -35,7 +35,7 @@ NOT_FRESH = (ServerState.UNKNOWN, ServerState.OFFLINE, ServerState.PAUSED)
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A server's new state; `reason` is an English sentence that translations know; `seen_at` when known.
+    """A server's new state; `reason` is a stored sentence (portal.toolkit.sentence); `seen_at` when known.
 
     With `was` it is only written while the server is still in that state.
     """
@@ -57,21 +57,28 @@ def set_states(changes: Mapping[int, Change], at: datetime) -> list[int]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            UPDATE monitoring_server server SET state = new.state, state_reason = new.reason, state_since = %s,
+            WITH new AS (
+                SELECT * FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::timestamptz[], %s::text[])
+                    AS new(id, state, reason, seen_at, was)
+            ), locked AS (
+                -- In order of id, so that two writers do not wait for each other in a circle.
+                SELECT id FROM monitoring_server WHERE id IN (SELECT id FROM new) ORDER BY id FOR NO KEY UPDATE
+            )
+            UPDATE monitoring_server server SET state = new.state, state_reason = new.reason,
+                state_since = CASE WHEN server.state = new.state THEN server.state_since ELSE %s END,
                 seen_at = coalesce(new.seen_at, server.seen_at)
-            FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::timestamptz[], %s::text[])
-                AS new(id, state, reason, seen_at, was)
+            FROM new JOIN locked USING (id)
             WHERE server.id = new.id AND server.state = coalesce(new.was, server.state)
                 AND (server.state, server.state_reason) IS DISTINCT FROM (new.state, new.reason)
             RETURNING server.id
             """,
             [
-                at,
                 ids,
                 [changes[i].state.value for i in ids],
                 [changes[i].reason for i in ids],
                 [changes[i].seen_at for i in ids],
                 [was.value if (was := changes[i].was) else None for i in ids],
+                at,
             ],
         )
         changed = [row[0] for row in cursor.fetchall()]
@@ -100,6 +107,14 @@ def sweep(now: datetime | None = None) -> list[int]:
         {server.pk: seen[server.pk] for server in servers if server.pk not in changes and _is_behind(server, seen)}
     )
     return set_states(changes, now)
+
+
+def pauses() -> dict[int, str]:
+    """Why each server that is paused is: by itself, with all its sources, or with the simulation; stored sentences.
+
+    Two queries.
+    """
+    return {server.pk: server.paused for server in _watched() if server.paused}
 
 
 def _seen_at(servers: Sequence[_Watched], now: datetime) -> dict[int, datetime]:

@@ -7,7 +7,10 @@ from django.utils import timezone
 
 from monitoring import hot, states
 from monitoring.collectors import run
+from monitoring.history.compact import compact_due
+from monitoring.history.late import merge_late
 from monitoring.history.retention import apply_retention
+from monitoring.history.seal import seal_due
 from monitoring.simulation.fleet import simulate_due
 
 
@@ -30,3 +33,18 @@ def freshness_task() -> None:
 @shared_task  # type: ignore[untyped-decorator]
 def retention_task() -> None:
     apply_retention(timezone.now())
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def seal_task() -> None:
+    seal_due(timezone.now())
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def merge_late_task() -> None:
+    merge_late()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def compact_task() -> None:
+    compact_due(timezone.now())

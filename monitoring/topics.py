@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from django.contrib.auth.models import AbstractBaseUser
 from django.template.loader import render_to_string
 
-from monitoring import hot, queries, server_queries
+from monitoring import hot
 from monitoring.access import audience_of, servers_for
 from monitoring.models import Server
+from monitoring.queries.fleet import fleet_totals, server_cards
+from monitoring.queries.server import vitals
 from portal.toolkit.live.topic import Topic, register
 
 
@@ -32,7 +34,7 @@ class ServerTopic(_PerServer):
     name = "server"
 
     def render(self, keys: Sequence[str], language: str) -> dict[str, str]:
-        cards = queries.server_cards([int(key) for key in keys])
+        cards = server_cards([int(key) for key in keys])
         return {str(pk): render_to_string("monitoring/_server_card.html", {"card": card}) for pk, card in cards.items()}
 
 
@@ -42,7 +44,7 @@ class VitalsTopic(_PerServer):
     name = "vitals"
 
     def render(self, keys: Sequence[str], language: str) -> dict[str, str]:
-        heads = server_queries.vitals([int(key) for key in keys])
+        heads = vitals([int(key) for key in keys])
         return {str(pk): render_to_string("monitoring/_vitals.html", {"vitals": head}) for pk, head in heads.items()}
 
 
@@ -68,7 +70,7 @@ class FleetTopic(Topic):
 
     def render(self, keys: Sequence[str], language: str) -> dict[str, str]:
         return {
-            audience: render_to_string("monitoring/_fleet_totals.html", {"totals": queries.fleet_totals(audience)})
+            audience: render_to_string("monitoring/_fleet_totals.html", {"totals": fleet_totals(audience)})
             for audience in keys
         }
 

@@ -19,7 +19,7 @@ Ints = NDArray[np.int64]
 
 COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + b"\0" * 8
 COPY_TRAILER = b"\xff\xff"
-_EPOCH_2000_MS = 946_684_800_000
+EPOCH_2000_MS = 946_684_800_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +89,12 @@ def _rows_with_gaps(matrix: Matrix, block: BlockPlan, values: Floats, there: NDA
 
 
 def _present(block: BlockPlan, there: NDArray[np.bool_]) -> int:
+    return pattern_of(block.slots[there].tolist())
+
+
+def pattern_of(slots: Iterable[int]) -> int:
     """The bit pattern of the slots that have a value, as PostgreSQL's signed bigint."""
-    pattern = int(np.bitwise_or.reduce(np.left_shift(np.uint64(1), block.slots[there])))
+    pattern = sum(1 << slot for slot in slots)
     return pattern - (1 << 64) if pattern >= 1 << 63 else pattern
 
 
@@ -98,6 +102,16 @@ def slots_of(present: int) -> list[int]:
     """The slots named by a signed bit pattern, ascending: the order of a row's values."""
     pattern = present & 0xFFFF_FFFF_FFFF_FFFF
     return [slot for slot in range(64) if pattern >> slot & 1]
+
+
+def ints_of(packed: bytes) -> Ints:
+    """What PostgreSQL's int8send wrote, one after the other."""
+    return np.frombuffer(packed, ">i8").astype(np.int64)
+
+
+def instants_of(packed: bytes) -> Ints:
+    """What PostgreSQL's timestamptz_send wrote, one after the other, in epoch ms."""
+    return ints_of(packed) // 1000 + EPOCH_2000_MS
 
 
 def copy_body(all_rows: Iterable[Rows], batch_id: int) -> Iterator[bytes]:
@@ -128,7 +142,7 @@ def _copy_rows(rows: Rows, batch_id: int) -> bytes:
     out["vals_len"] = 8 * width
     out["server"] = rows.server_ids
     out["block"] = rows.block
-    out["at"] = (rows.at_ms - _EPOCH_2000_MS) * 1000
+    out["at"] = (rows.at_ms - EPOCH_2000_MS) * 1000
     out["present"] = rows.present
     out["batch"] = batch_id
     out["vals"] = rows.values

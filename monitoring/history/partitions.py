@@ -10,6 +10,8 @@ from django.db.utils import OperationalError
 
 HOUR_MS = 3_600_000
 TABLE = "monitoring_frame"
+LATE = "monitoring_lateframe"
+LOCK_TIMEOUT_MS = 200
 # One number for all who make partitions: two makers of the same one would collide in the catalogue.
 _LOCK = 0x6F6D_0001
 
@@ -70,11 +72,25 @@ def existing() -> list[int]:
 
 
 def drop(hour: int) -> bool:
-    """Drop one partition with all its frames; False when somebody held it for over a second: try again later."""
+    """Drop one partition with all its frames; False when somebody held it too long: try again later."""
+    return _drop(hour, keep=False)
+
+
+def retire(hour: int) -> bool:
+    """Drop the partition of an hour that was sealed. What still got into it goes where late frames wait."""
+    return _drop(hour, keep=True)
+
+
+def _drop(hour: int, *, keep: bool) -> bool:
+    name = partition_name(hour)
     try:
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SET LOCAL lock_timeout = '1s'")
-            cursor.execute(f"DROP TABLE IF EXISTS {partition_name(hour)}")
+            # Everyone who records waits behind us while we wait, so not for long. The parent comes first, as for them.
+            cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_MS}ms'")
+            cursor.execute(f"LOCK TABLE ONLY {TABLE} IN ACCESS EXCLUSIVE MODE")
+            if keep:
+                cursor.execute(f"INSERT INTO {LATE} SELECT * FROM {name} ON CONFLICT DO NOTHING")  # noqa: S608
+            cursor.execute(f"DROP TABLE IF EXISTS {name}")
     except OperationalError:
         return False
     _known.discard(hour)

@@ -1,36 +1,42 @@
-"""The only reader of history. Today it reads warm rows; callers do not see from which layer an answer comes."""
+"""The only reader of history. Callers do not see from which layer an answer comes."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import numpy as np
 from django.db import connection
-from numpy.typing import NDArray
+from django.utils import timezone
 
-from monitoring.history.encode import slots_of
+from monitoring.history import layers
+from monitoring.history.buckets import NOTHING, Buckets, of_samples
+from monitoring.history.chunks import DAY_MS
+from monitoring.history.codec import Ints
 from monitoring.history.frame import Floats, SeriesName
-from monitoring.history.series import Place, places_of
+from monitoring.history.layers import NO_SAMPLES, Known, Samples
+from monitoring.history.rollup import TIERS
+from monitoring.history.series import Place
 from monitoring.models import Series
 
-Ints = NDArray[np.int64]
+__all__ = ["Ints", "Tracks", "names_of", "newest_instants", "read", "read_buckets"]
 
 STEPS_MS = [
     seconds * 1000 for seconds in (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 86400)
 ]
 GAP_AFTER = 2.5
 """A pause longer than this many times the usual distance of a series' samples is a gap."""
+EXACT_UP_TO_MS = 2 * DAY_MS
+"""Pictures of a longer span are made from roll-ups."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tracks:
     """`values[i, j]` is the value of the i-th asked series at `at_ms[j]` (ascending, epoch ms), NaN is a gap.
 
-    With `step_ms` = 0 the instants are the samples' own. Otherwise they start equal buckets of that length, and a
-    value is the mean of its bucket.
+    With `step_ms` = 0 the instants are the samples' own. Otherwise they start equal buckets of that length. Of every
+    two buckets one has the lowest and the other the highest sample of both, so that no peak vanishes.
     """
 
     at_ms: Ints
@@ -49,86 +55,85 @@ def read(
 ) -> Tracks:
     """Samples with start_ms <= instant < end_ms of one server's series; a series that does not exist is all gaps.
 
-    Exact, unless told how many `points` a picture has room for: then there are about as many. Where two senders gave
-    the same (series, instant), the first stays.
-    Two queries.
+    Exact, unless told how many `points` a picture has room for: then there are about as many, and of more than two days
+    they come from roll-ups. Where two senders gave the same (series, instant), the first stays.
+    Three queries; six with roll-ups.
     """
-    places = places_of([server_id])[server_id]
-    samples = _samples(server_id, [places.get(name) for name in names], start_ms, end_ms)
-    at_ms = np.unique(np.concatenate([at for at, _ in samples])) if samples else np.empty(0, np.int64)
+    known = _known([(server_id, name) for name in names])
+    series = [one for one in known if one]
+    if points is not None and end_ms - start_ms > EXACT_UP_TO_MS:
+        rows, step_ms = _rolled_up(series, start_ms, end_ms, points)
+        return _on_grid([rows.get(one.pk, NOTHING) if one else NOTHING for one in known], start_ms, end_ms, step_ms)
+    found = layers.samples(series, start_ms, end_ms)
+    samples = [found.get(one.pk, NO_SAMPLES) if one else NO_SAMPLES for one in known]
+    at_ms = _instants(samples)
     usual_ms = max((_usual_distance(at) for at, _ in samples), default=0)
     longest = max((len(at) for at, _ in samples), default=0)
     # Sources with clocks of their own would cut each other's lines: they meet on a grid, as do too many points.
     if points is not None and (len(at_ms) > points or len(at_ms) > 1.2 * longest):
-        return _on_grid(samples, start_ms, end_ms, _step(end_ms - start_ms, points, usual_ms))
+        step_ms = _step(end_ms - start_ms, points, usual_ms)
+        return _on_grid([of_samples(*some).onto(step_ms) for some in samples], start_ms, end_ms, step_ms)
     return _as_they_are(samples, at_ms, usual_ms)
+
+
+def read_buckets(series: Sequence[tuple[int, SeriesName]], start_ms: int, end_ms: int, step_ms: int) -> list[Buckets]:
+    """Count, minimum, maximum, sum and newest value in buckets of `step_ms`, a multiple of a minute, of each
+    (server id, name); of many servers at once. Buckets without samples are left out.
+
+    Six queries, however many series.
+    """
+    known = _known(series)
+    tier = layers.tier_for(step_ms, start_ms, timezone.now())
+    found = layers.buckets([one for one in known if one], start_ms, end_ms, step_ms, tier)
+    return [found.get(one.pk, NOTHING) if one else NOTHING for one in known]
 
 
 def newest_instants(server_ids: Sequence[int], since: datetime, until: datetime) -> dict[int, int]:
     """The newest instant (epoch ms) with since < instant <= until of each server that has one. One query, one index
-    probe per block and hour."""
+    probe per block and hour, and per sealed hour or day."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT known.server_id, max((date_part('epoch', at) * 1000)::bigint)
-            FROM (SELECT DISTINCT server_id, block FROM monitoring_series WHERE server_id = ANY(%s)) known
-            CROSS JOIN LATERAL (
-                SELECT at FROM monitoring_frame
-                WHERE server_id = known.server_id AND block = known.block AND at > %s AND at <= %s
-                ORDER BY at DESC LIMIT 1
-            ) frame
-            GROUP BY known.server_id
+            SELECT server_id, max((date_part('epoch', at) * 1000)::bigint) FROM (
+                SELECT known.server_id, frame.at
+                FROM (SELECT DISTINCT server_id, block FROM monitoring_series WHERE server_id = ANY(%(ids)s)) known
+                CROSS JOIN LATERAL (
+                    SELECT at FROM monitoring_frame
+                    WHERE server_id = known.server_id AND block = known.block AND at > %(since)s AND at <= %(until)s
+                    ORDER BY at DESC LIMIT 1
+                ) frame
+                UNION ALL
+                SELECT server_id, at FROM monitoring_lateframe
+                WHERE server_id = ANY(%(ids)s) AND at > %(since)s AND at <= %(until)s
+                UNION ALL
+                SELECT server_id, last_at FROM monitoring_segment
+                WHERE server_id = ANY(%(ids)s) AND starts_at > %(since)s - interval '1 day' AND starts_at <= %(until)s
+                    AND starts_at < (SELECT sealed_until FROM monitoring_horizon)
+                    AND last_at > %(since)s AND last_at <= %(until)s
+            ) found
+            GROUP BY server_id
             """,
-            [list(server_ids), since, until],
+            {"ids": list(server_ids), "since": since, "until": until},
         )
         return dict(cursor.fetchall())
 
 
-def _samples(server_id: int, places: Sequence[Place | None], start_ms: int, end_ms: int) -> list[tuple[Ints, Floats]]:
-    """(instants, values) of each place, ascending, one value per instant."""
-    by_place = _columns(server_id, {place.block for place in places if place}, start_ms, end_ms)
-    return [_first_wins(by_place.get(place, [])) if place else _first_wins([]) for place in places]
+def _known(series: Sequence[tuple[int, SeriesName]]) -> list[Known | None]:
+    """Each asked series, None for one that does not exist; one query."""
+    rows = Series.objects.filter(
+        server_id__in={server_id for server_id, _ in series}, metric__name__in={name.metric for _, name in series}
+    ).values_list("server_id", "metric__name", "labels", "pk", "block", "slot")
+    found = {
+        (server_id, SeriesName(metric, labels)): Known(pk, server_id, Place(block, slot))
+        for server_id, metric, labels, pk, block, slot in rows
+    }
+    return [found.get(one) for one in series]
 
 
-def _columns(
-    server_id: int, blocks: set[int], start_ms: int, end_ms: int
-) -> dict[Place, list[tuple[Ints, Ints, Floats]]]:
-    """place → pieces of (instants, batch ids, values), one piece per shape of row."""
-    shapes: dict[tuple[int, int], list[tuple[int, int, bytes]]] = defaultdict(list)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT block, present, (date_part('epoch', at) * 1000)::bigint, batch_id, vals FROM monitoring_frame
-            WHERE server_id = %s AND block = ANY(%s) AND at >= %s AND at < %s
-            """,
-            [server_id, sorted(blocks), _instant(start_ms), _instant(end_ms)],
-        )
-        for block, present, at_ms, batch_id, vals in cursor.fetchall():
-            shapes[block, present].append((at_ms, batch_id, vals))
-    columns: dict[Place, list[tuple[Ints, Ints, Floats]]] = defaultdict(list)
-    for (block, present), rows in shapes.items():
-        at = np.fromiter((row[0] for row in rows), np.int64, len(rows))
-        batch = np.fromiter((row[1] for row in rows), np.int64, len(rows))
-        values = np.frombuffer(b"".join(row[2] for row in rows), "<f8").reshape(len(rows), -1)
-        for column, slot in enumerate(slots_of(present)):
-            columns[Place(block, slot)].append((at, batch, values[:, column]))
-    return columns
-
-
-def _instant(at_ms: int) -> datetime:
-    return datetime.fromtimestamp(at_ms / 1000, UTC)
-
-
-def _first_wins(pieces: Sequence[tuple[Ints, Ints, Floats]]) -> tuple[Ints, Floats]:
-    if not pieces:
-        return np.empty(0, np.int64), np.empty(0, np.float64)
-    at = np.concatenate([piece[0] for piece in pieces])
-    batch = np.concatenate([piece[1] for piece in pieces])
-    values = np.concatenate([piece[2] for piece in pieces])
-    order = np.lexsort((batch, at))
-    at, values = at[order], values[order]
-    first = np.append(True, np.diff(at) != 0)
-    return at[first], values[first]
+def _instants(samples: Sequence[Samples]) -> Ints:
+    """All instants of all series, ascending. Series of one segment share one array, which is looked at once."""
+    different = list({id(at): at for at, _ in samples}.values())
+    return np.unique(np.concatenate(different)) if len(different) > 1 else (different or [NO_SAMPLES[0]])[0]
 
 
 def _usual_distance(at_ms: Ints) -> int:
@@ -141,20 +146,51 @@ def _step(span_ms: int, points: int, usual_ms: int) -> int:
     return next((step for step in STEPS_MS if step >= least), STEPS_MS[-1])
 
 
-def _on_grid(samples: Sequence[tuple[Ints, Floats]], start_ms: int, end_ms: int, step_ms: int) -> Tracks:
+def _rolled_up(series: Sequence[Known], start_ms: int, end_ms: int, points: int) -> tuple[dict[int, Buckets], int]:
+    """The series' buckets and their step: that of `_step`, or of the tier where no finer one reaches back."""
+    wanted_ms = max(_step(end_ms - start_ms, points, 0), TIERS[0].step_ms)
+    tier = layers.tier_for(wanted_ms, start_ms, timezone.now())
+    step_ms = max(wanted_ms, tier.step_ms)
+    found = layers.buckets(series, start_ms, end_ms, step_ms, tier)
+    # A series that says something every hour would have gaps on a grid of minutes.
+    usual_ms = max((_usual_distance(some.at_ms) for some in found.values()), default=0)
+    if usual_ms > step_ms:
+        step_ms = next((step for step in STEPS_MS if step >= 2 * usual_ms and step % step_ms == 0), STEPS_MS[-1])
+        found = {pk: some.onto(step_ms) for pk, some in found.items()}
+    return found, step_ms
+
+
+def _on_grid(rows: Sequence[Buckets], start_ms: int, end_ms: int, step_ms: int) -> Tracks:
+    """Buckets as one value each. Two neighbours share what both have: the highest stands where it was, the lowest in
+    the other. A bucket beside an empty one keeps to itself, and has its more unusual extreme."""
     first = start_ms // step_ms
+    first -= first % 2
     count = (end_ms - 1) // step_ms - first + 1
-    values = np.full((len(samples), count), np.nan)
-    for row, (at, numbers) in enumerate(samples):
-        bucket = at // step_ms - first
-        how_many = np.bincount(bucket, minlength=count)
-        sums = np.bincount(bucket, weights=numbers, minlength=count)
-        np.divide(sums, how_many, out=values[row], where=how_many > 0)
+    count += count % 2
+    values = np.full((len(rows), count), np.nan)
+    for row, some in enumerate(rows):
+        if len(some.at_ms):
+            _draw(values[row], some, some.at_ms // step_ms - first)
     at_ms = (first + np.arange(count, dtype=np.int64)) * step_ms
-    return Tracks(at_ms, values, step_ms)
+    shown = slice(*np.searchsorted(at_ms, (start_ms // step_ms * step_ms, end_ms)))
+    return Tracks(at_ms[shown], values[:, shown], step_ms)
 
 
-def _as_they_are(samples: Sequence[tuple[Ints, Floats]], at_ms: Ints, usual_ms: int) -> Tracks:
+def _draw(line: Floats, some: Buckets, place: Ints) -> None:
+    least, most = np.full(len(line), np.nan), np.full(len(line), np.nan)
+    least[place], most[place] = some.least, some.most
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = some.total / some.count
+        line[place] = np.where(some.most - mean >= mean - some.least, some.most, some.least)
+    left, right = slice(0, None, 2), slice(1, None, 2)
+    both = ~(np.isnan(least[left]) | np.isnan(least[right]))
+    lowest, highest = np.minimum(least[left], least[right])[both], np.maximum(most[left], most[right])[both]
+    is_left = (most[left] >= most[right])[both]
+    line[left][both] = np.where(is_left, highest, lowest)
+    line[right][both] = np.where(is_left, lowest, highest)
+
+
+def _as_they_are(samples: Sequence[Samples], at_ms: Ints, usual_ms: int) -> Tracks:
     """All instants, and one more without any value in each gap, so that a line breaks there."""
     if usual_ms and len(at_ms) > 1:
         before = at_ms[:-1][np.diff(at_ms) > GAP_AFTER * usual_ms]

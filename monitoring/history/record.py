@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -16,10 +17,12 @@ from monitoring import hot
 from monitoring.history import partitions
 from monitoring.history.encode import Matrix, Rows, copy_body, matrices, rows_of
 from monitoring.history.frame import FUTURE_MS, Frame, Recorded, Refusal
+from monitoring.history.horizon import GRACE_MS, reach
 from monitoring.history.retention import oldest_kept
 from monitoring.history.series import Pair, Plan, plans_for
 from monitoring.models import Batch
 from monitoring.signals import samples_recorded
+from portal.toolkit.instants import from_ms
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +35,13 @@ CREATE TEMP TABLE IF NOT EXISTS incoming
 # The order of the key keeps two writers of the same rows from waiting for each other in a circle.
 _KEEP = """
 INSERT INTO monitoring_frame (server_id, block, at, present, batch_id, vals)
-SELECT server_id, block, at, present, batch_id, vals FROM incoming WHERE batch_id = %s
+SELECT server_id, block, at, present, batch_id, vals FROM incoming WHERE batch_id = %s AND at >= %s
+ORDER BY server_id, block, at, present
+ON CONFLICT DO NOTHING
+"""
+_KEEP_LATE = """
+INSERT INTO monitoring_lateframe (server_id, block, at, present, batch_id, vals)
+SELECT server_id, block, at, present, batch_id, vals FROM incoming WHERE batch_id = %s AND at < %s
 ORDER BY server_id, block, at, present
 ON CONFLICT DO NOTHING
 """
@@ -112,7 +121,9 @@ def _commit(rows: Sequence[Rows], origin: str, samples: int) -> int:
 def _commit_once(rows: Sequence[Rows], origin: str, samples: int) -> int:
     instants = np.concatenate([row.at_ms for row in rows])
     with transaction.atomic(durable=True):
-        partitions.ensure({int(hour) for hour in np.unique(instants // partitions.HOUR_MS)})
+        sealed_ms = _sealed_ms(int(instants.min()))
+        hours = np.unique(instants // partitions.HOUR_MS).tolist()
+        partitions.ensure(hour for hour in hours if hour * partitions.HOUR_MS >= sealed_ms)
         batch = Batch.objects.create(
             origin=origin,
             server_ids=np.unique(np.concatenate([row.server_ids for row in rows])).tolist(),
@@ -125,8 +136,21 @@ def _commit_once(rows: Sequence[Rows], origin: str, samples: int) -> int:
             with cursor.copy("COPY incoming FROM STDIN (FORMAT BINARY)") as copy:
                 for piece in copy_body(rows, batch.pk):
                     copy.write(piece)
-            cursor.execute(_KEEP, [batch.pk])
+            cursor.execute(_KEEP, [batch.pk, from_ms(sealed_ms)])
+            if sealed_ms:
+                cursor.execute(_KEEP_LATE, [batch.pk, from_ms(sealed_ms)])
     return batch.pk
+
+
+def _sealed_ms(oldest_ms: int) -> int:
+    """The horizon (epoch ms), 0 when none of these samples can lie behind it; one query, none for recent samples.
+
+    An hour that is sealed between this look and the commit keeps its partition until `retire`, which saves what is in.
+    """
+    if oldest_ms >= (int(time.time() * 1000) - GRACE_MS) // partitions.HOUR_MS * partitions.HOUR_MS:
+        return 0
+    sealed_ms = reach().sealed_ms
+    return sealed_ms if oldest_ms < sealed_ms else 0
 
 
 def _tell(groups: Sequence[Matrix], rows: Sequence[Rows], batch_id: int, now: datetime) -> None:

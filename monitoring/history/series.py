@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from django.db import transaction
+from django.db.models import Count
 from numpy.typing import NDArray
 
 from monitoring.history.frame import Layout, SeriesName
@@ -104,6 +105,29 @@ def places_of(server_ids: Iterable[int]) -> dict[int, dict[SeriesName, Place]]:
     for server_id, metric, labels, block, slot in rows.iterator(chunk_size=10_000):
         places[server_id][SeriesName(metric, labels)] = Place(block, slot)
     return places
+
+
+def ids_of(server_ids: Iterable[int]) -> dict[tuple[int, Place], int]:
+    """(server id, place) → series id of the servers' series; one query."""
+    rows = Series.objects.filter(server_id__in=list(server_ids)).values_list("server_id", "block", "slot", "pk")
+    return {(server_id, Place(block, slot)): pk for server_id, block, slot, pk in rows.iterator(chunk_size=10_000)}
+
+
+def in_portions(server_ids: Sequence[int], most_series: int) -> Iterator[list[int]]:
+    """The servers in portions of about `most_series` series; one that has more comes alone. One query."""
+    counts = dict(
+        Series.objects.filter(server_id__in=server_ids).values_list("server_id").annotate(Count("pk")).order_by()
+    )
+    portion: list[int] = []
+    size = 0
+    for server_id in server_ids:
+        size += counts.get(server_id, 0)
+        if portion and size > most_series:
+            yield portion
+            portion, size = [], counts.get(server_id, 0)
+        portion.append(server_id)
+    if portion:
+        yield portion
 
 
 @transaction.atomic(durable=True)  # what a caller could roll back must not be remembered

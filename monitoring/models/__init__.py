@@ -1,7 +1,17 @@
 """Servers, what they measure, and who may see them."""
 
 from monitoring.models.access import Membership, Role, ServerGroup
-from monitoring.models.history import SLOTS_PER_BLOCK, Batch, Series, WarmFrame
+from monitoring.models.history import (
+    SLOTS_PER_BLOCK,
+    Batch,
+    Chunk,
+    Horizon,
+    LateFrame,
+    Rollup,
+    Segment,
+    Series,
+    WarmFrame,
+)
 from monitoring.models.metric import Metric
 from monitoring.models.server import PROFILE_PARTS, Server, ServerKind, ServerState, ServerTemplate
 from monitoring.models.source import Collector, Simulation, Source
@@ -10,10 +20,15 @@ __all__ = [
     "PROFILE_PARTS",
     "SLOTS_PER_BLOCK",
     "Batch",
+    "Chunk",
     "Collector",
+    "Horizon",
+    "LateFrame",
     "Membership",
     "Metric",
     "Role",
+    "Rollup",
+    "Segment",
     "Series",
     "Server",
     "ServerGroup",

@@ -36,7 +36,7 @@ class Series(models.Model):
 
 
 class Batch(models.Model):
-    """One call of `history.record`, committed with its frames: what evaluators claim."""
+    """One call of `history.record`, committed with its frames: what evaluators claim, and mark when they are done."""
 
     recorded_at = models.DateTimeField(db_default=Now())
     origin = models.CharField(max_length=40)
@@ -44,9 +44,13 @@ class Batch(models.Model):
     first_at = models.DateTimeField()
     last_at = models.DateTimeField()
     samples = models.IntegerField()
+    evaluated_at = models.DateTimeField(null=True)
 
     class Meta:
-        indexes = [models.Index(fields=["recorded_at"], name="batch_recorded_at")]
+        indexes = [
+            models.Index(fields=["recorded_at"], name="batch_recorded_at"),
+            models.Index(fields=["id"], condition=models.Q(evaluated_at__isnull=True), name="batch_to_evaluate"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.origin} #{self.pk}"
@@ -75,3 +79,109 @@ class WarmFrame(models.Model):
 
     def __str__(self) -> str:
         return f"server {self.server_id} block {self.block} at {self.at:%F %T}"
+
+
+class LateFrame(models.Model):
+    """A warm row of an hour that was sealed before it came: it waits here, readable, until it is merged into chunks.
+
+    Not partitioned: a spool of days would make a partition for each of its hours.
+    """
+
+    pk = models.CompositePrimaryKey("server_id", "block", "at", "present")
+    server_id = models.BigIntegerField()
+    block = models.IntegerField()
+    at = models.DateTimeField()
+    present = models.BigIntegerField()
+    batch_id = models.BigIntegerField()
+    vals = models.BinaryField()
+
+    class Meta:
+        managed = False
+        db_table = "monitoring_lateframe"
+
+    def __str__(self) -> str:
+        return f"server {self.server_id} block {self.block} at {self.at:%F %T}"
+
+
+class Horizon(models.Model):
+    """How far history has gone cold; one row.
+
+    Hours before `sealed_until` are in chunks, and days before `compacted_until` in day chunks and roll-ups. `sealing`
+    is the hour whose chunks are being written: after a kill they are written anew.
+    """
+
+    sealed_until = models.DateTimeField(null=True)
+    compacted_until = models.DateTimeField(null=True)
+    sealing = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"sealed until {self.sealed_until}, compacted until {self.compacted_until}"
+
+
+class Segment(models.Model):
+    """The instants of one hour or day that several series of a server share; partitioned by the day of `starts_at`.
+
+    `starts_at` is the hour or day, `first_at` and `last_at` are the outermost of its `count` instants, `times` are all
+    of them in epoch ms, packed (`monitoring.history.codec`).
+    """
+
+    pk = models.CompositePrimaryKey("server_id", "starts_at", "number")
+    server_id = models.BigIntegerField()
+    starts_at = models.DateTimeField()
+    first_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+    count = models.IntegerField()
+    number = models.IntegerField()
+    times = models.BinaryField()
+
+    class Meta:
+        managed = False
+        db_table = "monitoring_segment"
+
+    def __str__(self) -> str:
+        return f"server {self.server_id} from {self.starts_at:%F %T}, {self.count} instants"
+
+
+class Chunk(models.Model):
+    """The values of one series at the instants of its server's Segment `number`; partitioned like it.
+
+    Made by SQL in a migration, like the tables beside it; only `monitoring.history` touches them.
+    """
+
+    pk = models.CompositePrimaryKey("series_id", "starts_at")
+    series_id = models.BigIntegerField()
+    starts_at = models.DateTimeField()
+    least = models.FloatField()
+    most = models.FloatField()
+    total = models.FloatField()
+    last = models.FloatField()
+    count = models.IntegerField()
+    number = models.IntegerField()
+    vals = models.BinaryField()
+
+    class Meta:
+        managed = False
+        db_table = "monitoring_chunk"
+
+    def __str__(self) -> str:
+        return f"series {self.series_id} from {self.starts_at:%F %T}, {self.count} samples"
+
+
+class Rollup(models.Model):
+    """Count, minimum, maximum, sum and last value of one series in buckets of `step_s`, over one span of its tier.
+
+    `packed` holds the five columns (`monitoring.history.codec`); the spans are those of `monitoring.history.rollup`.
+    """
+
+    pk = models.CompositePrimaryKey("step_s", "starts_at", "series_id")
+    step_s = models.IntegerField()
+    starts_at = models.DateTimeField()
+    series_id = models.BigIntegerField()
+    packed = models.BinaryField()
+
+    class Meta:
+        managed = False
+        db_table = "monitoring_rollup"
+
+    def __str__(self) -> str:
+        return f"series {self.series_id} from {self.starts_at:%F} by {self.step_s} s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from math import isfinite
 
 from django.core.exceptions import ValidationError
@@ -82,10 +83,16 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
+def is_one_line(value: str) -> None:
+    """Names stand in subjects of mails and in lines of logs."""
+    if any(unicodedata.category(letter) == "Cc" for letter in value):
+        raise ValidationError(_("Line breaks and control characters cannot be part of a name."))
+
+
 class Server(models.Model):
     """Something that is watched. `state…` are written by `monitoring.states.set_states` alone."""
 
-    name = models.CharField(_("name"), max_length=200, unique=True)
+    name = models.CharField(_("name"), max_length=200, unique=True, validators=[is_one_line])
     kind = models.CharField(_("kind"), max_length=20, choices=ServerKind.choices, default=ServerKind.HOST)
     group = models.ForeignKey(ServerGroup, on_delete=models.PROTECT, related_name="servers", verbose_name=_("group"))
     description = models.CharField(_("description"), max_length=300, blank=True)
@@ -119,7 +126,7 @@ class Server(models.Model):
         db_persist=True,
     )
     state_since = models.DateTimeField(_("since"), auto_now_add=True, editable=False)
-    state_reason = models.CharField(_("reason"), max_length=300, blank=True, editable=False)
+    state_reason = models.TextField(_("reason"), blank=True, editable=False)
     seen_at = models.DateTimeField(_("last seen"), null=True, editable=False)
 
     history = HistoricalRecords(

@@ -10,10 +10,10 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from django_htmx.middleware import HtmxDetails
 
-from monitoring import queries
 from monitoring.access import audience_of
 from monitoring.fleet_filter import FleetFilter
 from monitoring.models import ServerKind, ServerState
+from monitoring.queries.fleet import fleet_counts, fleet_page, fleet_totals, visible_groups
 
 
 @never_cache
@@ -22,10 +22,10 @@ def fleet(request: HttpRequest) -> HttpResponse:
     """Totals and a page of servers; only the list with its filter when a script asks for it."""
     audience = audience_of(request.user)
     wanted = FleetFilter.read(request.GET)
-    counts = queries.fleet_counts(audience)
+    counts = fleet_counts(audience)
     context = {
-        "page": queries.fleet_page(audience, wanted, counts),
-        "groups": queries.visible_groups(audience),
+        "page": fleet_page(audience, wanted, counts),
+        "groups": visible_groups(audience),
         "states": ServerState.choices,
         "kinds": ServerKind.choices,
         "sorts": _sorts(),
@@ -37,9 +37,7 @@ def fleet(request: HttpRequest) -> HttpResponse:
         if htmx.current_url_abs_path != wanted.address():
             response.headers["HX-Push-Url"] = wanted.address()
     else:
-        response = render(
-            request, "monitoring/fleet.html", context | {"totals": queries.fleet_totals(audience, counts)}
-        )
+        response = render(request, "monitoring/fleet.html", context | {"totals": fleet_totals(audience, counts)})
     patch_vary_headers(response, ["HX-Request", "HX-History-Restore-Request"])
     return response
 

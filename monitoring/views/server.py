@@ -15,7 +15,7 @@ from django.views.decorators.http import require_safe
 from monitoring.access import server_for
 from monitoring.history.read import names_of
 from monitoring.panels import REST, panel_groups
-from monitoring.server_queries import MOST_POINTS, RANGES_S, SamplesAsked, samples_json, vitals
+from monitoring.queries.server import MOST_POINTS, RANGES_S, USUAL_POINTS, SamplesAsked, samples_json, vitals
 
 FIRST_RANGE = "15m"
 
@@ -74,7 +74,7 @@ def samples(request: HttpRequest, server_id: int) -> HttpResponse:
 def _asked(query: QueryDict, now_ms: int) -> SamplesAsked:
     """Raises RequestError."""
     metrics = frozenset(word for word in query.get("metrics", "").split(",") if word)
-    points = _whole(query, "points", 1, MOST_POINTS) if "points" in query else MOST_POINTS
+    points = _whole(query, "points", 1, MOST_POINTS) if "points" in query else USUAL_POINTS
     end_ms = now_ms + 1
     longest_ms = max(RANGES_S.values()) * 1000
     if "after" in query:

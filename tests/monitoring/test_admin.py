@@ -156,6 +156,15 @@ def test_a_name_of_markup_is_shown_and_not_run(cast: Cast, admin: Client) -> Non
     assert "<script>alert" not in page
 
 
+@pytest.mark.parametrize("name", ["web-1\r\nBcc: all@example.org", "web\x1b[31m-1", "web\t1"])
+def test_a_name_of_several_lines_is_refused_in_words(cast: Cast, admin: Client, name: str) -> None:
+    sources = {f"sources-{part}": "0" for part in ("TOTAL_FORMS", "INITIAL_FORMS")}
+    form = {"name": name, "kind": "host", "group": cast.group.pk, **sources}
+    answer = admin.post(reverse("admin:monitoring_server_add"), form).content.decode()
+    assert "Line breaks and control characters cannot be part of a name." in answer
+    assert Server.objects.count() == 1
+
+
 def test_a_group_with_servers_says_why_it_stays(cast: Cast, admin: Client) -> None:
     page = admin.post(reverse("admin:monitoring_servergroup_delete", args=[cast.group.pk]), {"post": "yes"})
     assert "shop-web-1" in page.content.decode()

@@ -13,7 +13,7 @@ from monitoring.history.frame import Frame, SeriesName, canonical_labels
 from monitoring.history.record import record
 from monitoring.models import Collector, Server, Source
 from monitoring.panels import panel_groups, series_label
-from monitoring.server_queries import MOST_SERIES
+from monitoring.queries.server import MOST_SERIES
 from tests.cast import person, sign_in
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("empty_redis")]

@@ -48,6 +48,13 @@ def test_set_states_writes_only_what_differs_and_ranks_it(make_server: Callable[
     assert (one.state, one.state_reason, one.state_since, one.state_rank) == ("critical", "too hot", now, 0)
 
 
+def test_a_new_reason_for_the_same_state_does_not_start_its_time_anew(server: Server, now: datetime) -> None:
+    set_states({server.pk: Change(ServerState.CRITICAL, "too hot")}, now)
+    set_states({server.pk: Change(ServerState.CRITICAL, "too hot and too full")}, now + timedelta(minutes=1))
+    server.refresh_from_db()
+    assert (server.state_reason, server.state_since) == ("too hot and too full", now)
+
+
 def test_the_sweep_does_not_undo_what_changed_since_it_looked(server: Server, now: datetime) -> None:
     seen(server, now)
     looked = states._watched()

@@ -62,7 +62,7 @@ def test_a_busy_core_is_seen() -> None:
     while time.monotonic() < end:
         pass
     cores = [value for name, value in collect().values.items() if name.metric == "cpu_core"]
-    assert sum(cores) > 50
+    assert max(cores, default=0.0, key=lambda share: -1.0 if math.isnan(share) else share) > 50  # one may be a gap
 
 
 def test_it_measures_only_what_the_catalogue_knows() -> None:

@@ -26,6 +26,7 @@ from monitoring.history.frame import SeriesName
 from monitoring.models import Server, ServerGroup, ServerKind, ServerState, Simulation, Source
 from portal.toolkit.instants import at_ms, from_ms, time_tag
 from portal.toolkit.quantity import quantity
+from portal.toolkit.sentence import say
 from portal.toolkit.sparkline import sparkline
 from portal.toolkit.templatetags.icons import icon
 
@@ -258,7 +259,7 @@ def _reason(server: Server, seen_ms: int) -> str:
         return ""
     if not (seen_ms or server.simulated or getattr(server, "every_s", None)):
         return _("No source: nothing is read")
-    return _(server.state_reason) if server.state_reason else ""
+    return say(server.state_reason)
 
 
 def _bridged(every_s: int | None) -> int:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from math import isfinite
 
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -17,9 +16,10 @@ from monitoring.history.frame import SeriesName
 from monitoring.history.read import Tracks, names_of, read
 from monitoring.models import Server, ServerKind, ServerState, Source
 from monitoring.panels import metric_label, series_label
-from monitoring.queries import KIND_ICONS, STATE_ICONS, Gauge, gauge, newest_ms, value_of
+from monitoring.queries.fleet import KIND_ICONS, STATE_ICONS, Gauge, gauge, newest_ms, value_of
 from portal.toolkit.instants import at_ms, from_ms, time_tag
 from portal.toolkit.quantity import quantity
+from portal.toolkit.sentence import say
 from portal.toolkit.templatetags.icons import icon
 
 GAUGES = ("cpu", "memory", "disk", "swap")
@@ -29,8 +29,10 @@ FACTS: tuple[str, ...] = (
 )
 FACTS_SHOWN = 7
 RANGES_S = {"15m": 900, "1h": 3600, "6h": 21_600, "24h": 86_400}
-MOST_POINTS = 2000
+MOST_POINTS = 20_000
+USUAL_POINTS = 2000
 MOST_SERIES = 200
+MOST_VALUES = 400_000
 """Of one answer: a server may have thousands of series, and 24 hours of all of them would fill the memory."""
 
 
@@ -91,7 +93,7 @@ def _vitals(server: Server, newest: hot.Newest) -> Vitals:
         state_word=str(state.label),
         state_icon=icon(STATE_ICONS[state], 18),
         state_since=server.state_since,
-        reason=_(server.state_reason) if server.state_reason else "",
+        reason=say(server.state_reason),
         kind_icon=icon(KIND_ICONS[kind]),
         kind=str(kind.label),
         group=server.group.name,
@@ -146,14 +148,16 @@ class SamplesAsked:
 def samples_json(server_id: int, asked: SamplesAsked) -> str:
     """{"at": [ms], "step": ms, "left_out": n, "series": [{"metric", "labels", "unit", "label", "values": [… null]}]}.
 
-    At most MOST_SERIES series, the first in the catalogue's order; `left_out` counts the others. Three queries.
-    Numbers are written with seven significant digits: more than a screen has.
+    At most MOST_SERIES series, the first in the catalogue's order; `left_out` counts the others. At most MOST_VALUES
+    values: of many series fewer points than asked for. Numbers are written with seven significant digits: more than a
+    screen has. Four queries.
     """
     wanted = [name for name in names_of(server_id) if not asked.metrics or name.metric in asked.metrics]
     names, left_out = wanted[:MOST_SERIES], len(wanted[MOST_SERIES:])
-    tracks = read(server_id, names, asked.start_ms, asked.end_ms, points=asked.points)
+    points = min(asked.points, MOST_VALUES // max(1, len(names)))
+    tracks = read(server_id, names, asked.start_ms, asked.end_ms, points=points)
     series = [_series_json(name, tracks, row) for row, name in enumerate(names)]
-    at = ",".join(map(str, tracks.at_ms.tolist()))
+    at = ("%d," * len(tracks.at_ms) % tuple(tracks.at_ms.tolist()))[:-1]
     return f'{{"at":[{at}],"step":{tracks.step_ms},"left_out":{left_out},"series":[{",".join(series)}]}}'
 
 
@@ -165,5 +169,10 @@ def _series_json(name: SeriesName, tracks: Tracks, row: int) -> str:
         "unit": known.unit if known else "",
         "label": series_label(name),
     }
-    values = ",".join(f"{value:.7g}" if isfinite(value) else "null" for value in tracks.values[row].tolist())
-    return f'{json.dumps(head, ensure_ascii=False)[:-1]},"values":[{values}]}}'
+    return f'{json.dumps(head, ensure_ascii=False)[:-1]},"values":[{_numbers(tracks.values[row].tolist())}]}}'
+
+
+def _numbers(values: list[float]) -> str:
+    """As JSON; written by one format for all, which is three times as fast as one for each."""
+    text = ("%.7g," * len(values) % tuple(values))[:-1]
+    return text.replace("nan", "null").replace("-inf", "null").replace("inf", "null")

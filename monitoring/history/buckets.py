@@ -1,0 +1,71 @@
+"""Samples of one series gathered into buckets of equal length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from monitoring.history.codec import Ints
+from monitoring.history.frame import Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """Buckets that have samples, ascending: the instant at which each begins (epoch ms), and of its samples how many,
+    the lowest, the highest, the sum and the newest.
+    """
+
+    at_ms: Ints
+    count: Ints
+    least: Floats
+    most: Floats
+    total: Floats
+    last: Floats
+
+    def between(self, start_ms: int, end_ms: int) -> Buckets:
+        if len(self.at_ms) and start_ms <= self.at_ms[0] and self.at_ms[-1] < end_ms:
+            return self
+        rows = slice(*np.searchsorted(self.at_ms, (start_ms, end_ms)))
+        numbers = (self.least[rows], self.most[rows], self.total[rows], self.last[rows])
+        return Buckets(self.at_ms[rows], self.count[rows], *numbers)
+
+    def onto(self, step_ms: int) -> Buckets:
+        """These buckets, or samples, gathered into buckets of `step_ms`."""
+        if not len(self.at_ms):
+            return self
+        at_ms = self.at_ms // step_ms * step_ms
+        first = np.flatnonzero(np.append(True, np.diff(at_ms) != 0))
+        with np.errstate(over="ignore", invalid="ignore"):  # a sum may be more than a float64 holds
+            return Buckets(
+                at_ms[first],
+                np.add.reduceat(self.count, first),
+                np.minimum.reduceat(self.least, first),
+                np.maximum.reduceat(self.most, first),
+                np.add.reduceat(self.total, first),
+                self.last[np.append(first[1:], len(at_ms)) - 1],
+            )
+
+
+_NO_INTS, _NO_FLOATS = np.empty(0, np.int64), np.empty(0, np.float64)
+NOTHING = Buckets(_NO_INTS, _NO_INTS, _NO_FLOATS, _NO_FLOATS, _NO_FLOATS, _NO_FLOATS)
+
+
+def of_samples(at_ms: Ints, values: Floats) -> Buckets:
+    """Each sample as a bucket of its own."""
+    return Buckets(at_ms, np.ones(len(at_ms), np.int64), values, values, values, values)
+
+
+def joined(parts: Sequence[Buckets]) -> Buckets:
+    """Parts that follow each other in time as one."""
+    if len(parts) == 1:
+        return parts[0]
+    return Buckets(
+        np.concatenate([part.at_ms for part in parts]),
+        np.concatenate([part.count for part in parts]),
+        np.concatenate([part.least for part in parts]),
+        np.concatenate([part.most for part in parts]),
+        np.concatenate([part.total for part in parts]),
+        np.concatenate([part.last for part in parts]),
+    )

@@ -1,0 +1,300 @@
+"""Cold samples: one Chunk per series and hour or day, whose instants are in a Segment shared with other series."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+import numpy as np
+from django.db import connection, transaction
+from django.db.utils import OperationalError
+
+from monitoring.history.buckets import Buckets
+from monitoring.history.codec import Ints, pack, unpack_floats, unpack_ints
+from monitoring.history.encode import instants_of, ints_of
+from monitoring.history.frame import Floats
+from monitoring.history.series import Place
+from portal.toolkit.instants import from_ms
+
+HOUR_MS = 3_600_000
+DAY_MS = 86_400_000
+SEGMENTS, CHUNKS = "monitoring_segment", "monitoring_chunk"
+TABLES = (SEGMENTS, CHUNKS)
+LOCK_TIMEOUT_MS = 200
+"""How long those who read wait behind us while we wait for those who are reading."""
+_SEGMENT = ("server_id", "starts_at", "first_at", "last_at", "count", "number", "times")
+_SEGMENT_TYPES = ("int8", "timestamptz", "timestamptz", "timestamptz", "int4", "int4", "bytea")
+_CHUNK = ("series_id", "starts_at", "least", "most", "total", "last", "count", "number", "vals")
+_CHUNK_TYPES = ("int8", "timestamptz", "float8", "float8", "float8", "float8", "int4", "int4", "bytea")
+
+
+class Track(NamedTuple):
+    """Samples of one series, at least one: instants ascending in epoch ms, and as many values, none of them NaN."""
+
+    series_id: int
+    at_ms: Ints
+    values: Floats
+
+
+# --- Partitions, one a day --------------------------------------------------------------------------------------------
+
+
+def partition_name(table: str, day: int) -> str:
+    return f"{table}_{datetime.fromtimestamp(day * 86_400, UTC):%Y%m%d}"
+
+
+def ensure_day(day: int) -> None:
+    """Make the partitions of this day (since the epoch) where they are missing. For the holder of the lock alone."""
+    with transaction.atomic():
+        for table in TABLES:
+            if not _exists(partition_name(table, day)):
+                make_table(table, partition_name(table, day))
+                attach(table, day)
+
+
+def make_table(table: str, name: str) -> None:
+    """An empty table like `table`; readers do not see it before `attach`."""
+    # The names are made from numbers, here and below, so nothing of a user's gets into this SQL.
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)")
+
+
+def attach(table: str, day: int) -> None:
+    start = datetime.fromtimestamp(day * 86_400, UTC)
+    bounds = (start.isoformat(), (start + timedelta(days=1)).isoformat())
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"ALTER TABLE {table} ATTACH PARTITION {partition_name(table, day)} "
+            f"FOR VALUES FROM ('{bounds[0]}') TO ('{bounds[1]}')"
+        )
+
+
+def days() -> list[int]:
+    """The days that have chunks, oldest first."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %s::regclass", [CHUNKS])
+        names = [row[0] for row in cursor.fetchall()]
+    stamps = (datetime.strptime(name.rsplit("_", 1)[1], "%Y%m%d").replace(tzinfo=UTC) for name in names)
+    return sorted(int(stamp.timestamp()) // 86_400 for stamp in stamps)
+
+
+def drop_day(day: int) -> None:
+    """Inside the caller's transaction; raises OperationalError when its lock_timeout is over."""
+    with connection.cursor() as cursor:
+        for table in TABLES:
+            cursor.execute(f"DROP TABLE IF EXISTS {partition_name(table, day)}")
+
+
+def try_drop(day: int) -> bool:
+    """Drop a day with all its chunks; False when readers held the tables too long: try again later."""
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_MS}ms'")
+            drop_day(day)
+    except OperationalError:
+        return False
+    return True
+
+
+def _exists(name: str) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [name])
+        row = cursor.fetchone()
+    return bool(row and row[0])
+
+
+# --- Writing ----------------------------------------------------------------------------------------------------------
+
+
+def write(
+    servers: Mapping[int, Sequence[Track]],
+    starts_ms: int,
+    *,
+    number: int = 0,
+    segments: str = SEGMENTS,
+    chunks: str = CHUNKS,
+) -> None:
+    """Write the tracks of each server as the chunks of the hour or day that begins at `starts_ms`. Two COPYs.
+
+    The segments of each server are numbered from `number` on.
+    """
+    starts_at = from_ms(starts_ms)
+    segment_rows: list[tuple[object, ...]] = []
+    chunk_rows: list[tuple[object, ...]] = []
+    for server_id, tracks in servers.items():
+        for own_number, (at_ms, sharing) in enumerate(_sharing(tracks), number):
+            span = (from_ms(int(at_ms[0])), from_ms(int(at_ms[-1])))
+            segment_rows.append((server_id, starts_at, *span, len(at_ms), own_number, pack(at_ms)))
+            chunk_rows += (_chunk_row(track, starts_at, own_number) for track in sharing)
+    _copy(segments, _SEGMENT, _SEGMENT_TYPES, segment_rows)
+    _copy(chunks, _CHUNK, _CHUNK_TYPES, chunk_rows)
+
+
+def rewrite(server_id: int, tracks: Sequence[Track], starts_ms: int) -> None:
+    """Write these tracks in place of what their series have of that hour or day, in the caller's transaction."""
+    key = (server_id, from_ms(starts_ms))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM monitoring_chunk WHERE series_id = ANY(%s) AND starts_at = %s",
+            [[track.series_id for track in tracks], from_ms(starts_ms)],
+        )
+        cursor.execute(
+            """
+            DELETE FROM monitoring_segment segment WHERE server_id = %s AND starts_at = %s AND NOT EXISTS (
+                SELECT FROM monitoring_series series JOIN monitoring_chunk chunk ON chunk.series_id = series.id
+                WHERE series.server_id = segment.server_id AND chunk.starts_at = segment.starts_at
+                    AND chunk.number = segment.number
+            )
+            """,
+            key,
+        )
+        cursor.execute(
+            "SELECT coalesce(max(number) + 1, 0) FROM monitoring_segment WHERE server_id = %s AND starts_at = %s", key
+        )
+        ((number,),) = cursor.fetchall()
+    write({server_id: tracks}, starts_ms, number=number)
+
+
+def forget(server_ids: Sequence[int], starts_ms: int) -> None:
+    """Delete the chunks of these servers that begin at `starts_ms`."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            DELETE FROM monitoring_chunk chunk USING monitoring_series series
+            WHERE series.server_id = ANY(%s) AND chunk.series_id = series.id AND chunk.starts_at = %s
+            """,
+            [list(server_ids), from_ms(starts_ms)],
+        )
+        cursor.execute(
+            "DELETE FROM monitoring_segment WHERE server_id = ANY(%s) AND starts_at = %s",
+            [list(server_ids), from_ms(starts_ms)],
+        )
+
+
+def forget_from(starts_ms: int) -> None:
+    """Delete all chunks that begin at `starts_ms` or later."""
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM monitoring_segment WHERE starts_at >= %s", [from_ms(starts_ms)])
+        cursor.execute("DELETE FROM monitoring_chunk WHERE starts_at >= %s", [from_ms(starts_ms)])
+
+
+def _sharing(tracks: Sequence[Track]) -> Iterator[tuple[Ints, list[Track]]]:
+    """Tracks by their instants: those that have the same share a segment."""
+    groups: dict[bytes, list[Track]] = defaultdict(list)
+    keys: dict[int, bytes] = {}
+    for track in tracks:
+        # Series of one row share one array: its bytes are looked at once. `tracks` keeps it, so its id stays its own.
+        key = keys.get(id(track.at_ms))
+        if key is None:
+            key = keys[id(track.at_ms)] = track.at_ms.tobytes()
+        groups[key].append(track)
+    for group in groups.values():
+        yield group[0].at_ms, group
+
+
+def _chunk_row(track: Track, starts_at: datetime, number: int) -> tuple[object, ...]:
+    values = track.values
+    with np.errstate(over="ignore"):
+        total = float(values.sum())
+    extremes = (float(values.min()), float(values.max()), total, float(values[-1]))
+    return (track.series_id, starts_at, *extremes, len(values), number, pack(values))
+
+
+def _copy(table: str, columns: Sequence[str], types: Sequence[str], rows: Iterable[tuple[object, ...]]) -> None:
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)") as copy,
+    ):
+        copy.set_types(types)
+        for row in rows:
+            copy.write_row(row)
+
+
+# --- Reading ----------------------------------------------------------------------------------------------------------
+
+_TRACKS = """
+SELECT chunk.series_id, segment.times, chunk.vals
+FROM monitoring_chunk chunk
+JOIN monitoring_series series ON series.id = chunk.series_id
+JOIN monitoring_segment segment ON segment.server_id = series.server_id
+    AND segment.starts_at = chunk.starts_at AND segment.number = chunk.number
+WHERE chunk.series_id = ANY(%(series)s)
+    AND chunk.starts_at >= %(first)s AND chunk.starts_at < %(end)s
+    AND segment.starts_at >= %(first)s AND segment.starts_at < %(end)s
+    AND segment.last_at >= %(start)s AND segment.first_at < %(end)s
+    AND chunk.starts_at < (SELECT sealed_until FROM monitoring_horizon)
+ORDER BY chunk.starts_at
+"""
+
+
+def tracks_of(series_ids: Sequence[int], start_ms: int, end_ms: int) -> dict[int, list[tuple[Ints, Floats]]]:
+    """Series id → (instants, values) of each chunk that has some with start_ms <= instant < end_ms, oldest first, cut
+    to that range. One query, one index range a series.
+    """
+    span = {"first": from_ms(start_ms // DAY_MS * DAY_MS), "start": from_ms(start_ms), "end": from_ms(end_ms)}
+    with connection.cursor() as cursor:
+        cursor.execute(_TRACKS, {"series": list(series_ids), **span})
+        rows = cursor.fetchall()
+    instants: dict[bytes, tuple[Ints, slice]] = {}
+    tracks: dict[int, list[tuple[Ints, Floats]]] = defaultdict(list)
+    for series_id, times, vals in rows:
+        known = instants.get(times)
+        if known is None:
+            at_ms = unpack_ints(times)
+            cut = slice(*np.searchsorted(at_ms, (start_ms, end_ms)))
+            known = instants[times] = (at_ms[cut], cut)
+        at_ms, cut = known
+        if len(at_ms):
+            tracks[series_id].append((at_ms, unpack_floats(vals)[cut]))
+    return tracks
+
+
+_HOURS = """
+SELECT series_id, string_agg(timestamptz_send(starts_at), ''::bytea ORDER BY starts_at),
+    string_agg(int8send(count), ''::bytea ORDER BY starts_at),
+    string_agg(float8send(least), ''::bytea ORDER BY starts_at),
+    string_agg(float8send(most), ''::bytea ORDER BY starts_at),
+    string_agg(float8send(total), ''::bytea ORDER BY starts_at),
+    string_agg(float8send(last), ''::bytea ORDER BY starts_at)
+FROM monitoring_chunk
+WHERE series_id = ANY(%s) AND starts_at >= %s AND starts_at < %s
+    AND starts_at < (SELECT sealed_until FROM monitoring_horizon)
+GROUP BY series_id
+"""
+
+
+def hours_of(series_ids: Sequence[int], start_ms: int, end_ms: int) -> dict[int, Buckets]:
+    """Series id → its chunks that begin in start_ms <= at < end_ms as buckets; nothing is unpacked. One query.
+
+    Days that are not compacted have one chunk an hour.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_HOURS, [list(series_ids), from_ms(start_ms), from_ms(end_ms)])
+        return {
+            pk: Buckets(instants_of(at), ints_of(count), *(np.frombuffer(one, ">f8").astype(float) for one in numbers))
+            for pk, at, count, *numbers in cursor.fetchall()
+        }
+
+
+_NEWEST = """
+SELECT series.server_id, series.block, series.slot, (date_part('epoch', segment.last_at) * 1000)::bigint, chunk.last
+FROM monitoring_series series
+JOIN monitoring_chunk chunk ON chunk.series_id = series.id
+JOIN monitoring_segment segment ON segment.server_id = series.server_id
+    AND segment.starts_at = chunk.starts_at AND segment.number = chunk.number
+WHERE series.server_id = ANY(%(ids)s) AND chunk.starts_at > %(since)s - interval '1 day' AND segment.last_at > %(since)s
+    AND chunk.starts_at < (SELECT sealed_until FROM monitoring_horizon)
+ORDER BY segment.last_at
+"""
+
+
+def newest_of(server_ids: Sequence[int], since: datetime) -> dict[int, dict[Place, tuple[int, float]]]:
+    """Server id → place → (instant, value) of the newest sealed sample after `since`; one query."""
+    newest: dict[int, dict[Place, tuple[int, float]]] = defaultdict(dict)
+    with connection.cursor() as cursor:
+        cursor.execute(_NEWEST, {"ids": list(server_ids), "since": since})
+        for server_id, block, slot, at_ms, value in cursor.fetchall():
+            newest[server_id][Place(block, slot)] = (at_ms, value)
+    return newest

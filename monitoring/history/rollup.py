@@ -1,0 +1,121 @@
+"""Roll-ups: count, minimum, maximum, sum and last value of a series in buckets of a minute, a quarter, an hour.
+
+A tier's row holds one span of one series as five packed columns: how many samples each bucket of the span has, and of
+those that have some the four numbers. Rows are made again from the day's samples, never added to: a late sample cannot
+be counted twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from django.db import connection
+
+from monitoring.history.buckets import NOTHING, Buckets, joined, of_samples
+from monitoring.history.chunks import DAY_MS, Track
+from monitoring.history.codec import join, pack, split, unpack_floats, unpack_ints
+from portal.toolkit.instants import from_ms
+
+
+class Tier(NamedTuple):
+    """Buckets of `step_ms` in rows of `span_ms`, counted from the epoch."""
+
+    step_ms: int
+    span_ms: int
+
+
+TIERS = (Tier(60_000, DAY_MS), Tier(900_000, 8 * DAY_MS), Tier(3_600_000, 32 * DAY_MS))
+"""Finest first. A row has 768 to 1,440 buckets: a month of one series is one or two rows."""
+
+
+# --- Writing ----------------------------------------------------------------------------------------------------------
+
+
+def roll_up(tracks: Iterable[Track], day_ms: int) -> None:
+    """Put one day's samples of these series into every tier, in place of what the tiers have of that day.
+
+    `tracks` are all samples that each series has of the day. Two queries a tier.
+    """
+    samples = {track.series_id: of_samples(track.at_ms, track.values) for track in tracks}
+    for tier in TIERS:
+        span_ms = day_ms // tier.span_ms * tier.span_ms
+        known = _rows(tier, list(samples), [span_ms]) if tier.span_ms > DAY_MS else {}
+        rows = {}
+        for series_id, day in samples.items():
+            row = known.get((series_id, span_ms), NOTHING)
+            parts = [
+                row.between(span_ms, day_ms),
+                day.onto(tier.step_ms),
+                row.between(day_ms + DAY_MS, span_ms + tier.span_ms),
+            ]
+            rows[series_id] = _packed(joined(parts), tier, span_ms)
+        _upsert(tier, span_ms, rows)
+
+
+def forget_unknown() -> None:
+    """Delete the roll-ups of series that were deleted; reads the keys of all."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            DELETE FROM monitoring_rollup rollup
+            WHERE NOT EXISTS (SELECT FROM monitoring_series WHERE id = rollup.series_id)
+            """
+        )
+
+
+def _packed(row: Buckets, tier: Tier, span_ms: int) -> bytes:
+    counts = np.zeros(tier.span_ms // tier.step_ms, np.int64)
+    counts[(row.at_ms - span_ms) // tier.step_ms] = row.count
+    return join([pack(counts), *(pack(column) for column in (row.least, row.most, row.total, row.last))])
+
+
+def _unpacked(packed: bytes, tier: Tier, span_ms: int) -> Buckets:
+    counts, *columns = split(packed)
+    dense = unpack_ints(counts)
+    filled = np.flatnonzero(dense)
+    return Buckets(span_ms + filled * tier.step_ms, dense[filled], *(unpack_floats(column) for column in columns))
+
+
+def _upsert(tier: Tier, span_ms: int, rows: Mapping[int, bytes]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO monitoring_rollup (step_s, starts_at, series_id, packed)
+            SELECT %s, %s, new.series_id, new.packed FROM unnest(%s::bigint[], %s::bytea[]) AS new(series_id, packed)
+            ORDER BY new.series_id
+            ON CONFLICT (step_s, starts_at, series_id) DO UPDATE SET packed = excluded.packed
+            """,
+            [tier.step_ms // 1000, from_ms(span_ms), list(rows), list(rows.values())],
+        )
+
+
+# --- Reading ----------------------------------------------------------------------------------------------------------
+
+
+def read_tier(tier: Tier, series_ids: Sequence[int], start_ms: int, end_ms: int) -> dict[int, list[Buckets]]:
+    """The buckets of each series that begin in start_ms <= at < end_ms, a part for each span, oldest first. One query.
+
+    A series without any is left out.
+    """
+    first, last = start_ms // tier.span_ms, (end_ms - 1) // tier.span_ms
+    spans = [span * tier.span_ms for span in range(first, last + 1)]
+    rows = _rows(tier, series_ids, spans) if spans else {}
+    parts: dict[int, list[Buckets]] = {}
+    for series_id, span_ms in sorted(rows):
+        parts.setdefault(series_id, []).append(rows[series_id, span_ms].between(start_ms, end_ms))
+    return parts
+
+
+def _rows(tier: Tier, series_ids: Sequence[int], spans: Sequence[int]) -> dict[tuple[int, int], Buckets]:
+    """(series id, beginning of the span) → the row's buckets."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT series_id, (date_part('epoch', starts_at) * 1000)::bigint, packed FROM monitoring_rollup
+            WHERE step_s = %s AND starts_at = ANY(%s) AND series_id = ANY(%s)
+            """,
+            [tier.step_ms // 1000, [from_ms(span) for span in spans], list(series_ids)],
+        )
+        return {(pk, span): _unpacked(packed, tier, span) for pk, span, packed in cursor.fetchall()}
