@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.functional import SimpleLazyObject
+
+from alerts.queries.announce import board_for, operates
 
 THEMES = ("system", "light", "dark")
 DENSITIES = ("compact", "roomy")
 
 
 def portal(request: HttpRequest) -> dict[str, object]:
-    """`theme` and `density` are the browser's, from its cookies: in the first byte of the page, so nothing flashes."""
+    """`theme` and `density` are the browser's, from its cookies: in the first byte of the page, so nothing flashes.
+
+    `board` and `operates` (alerts.queries.announce) cost queries only where a template shows them.
+    """
     return {
         "LANGUAGES": settings.LANGUAGES,
         "theme": _one_of(THEMES, request.COOKIES.get("theme")),
         "density": _one_of(DENSITIES, request.COOKIES.get("density")),
+        "board": SimpleLazyObject(lambda: board_for(request.user, timezone.now())),
+        "operates": SimpleLazyObject(lambda: operates(request.user)),
     }
 
 

@@ -15,7 +15,7 @@ from csp.constants import NONE, SELF
 from django.utils.translation import gettext_lazy as _
 
 from portal.toolkit.env import Env, read_env_file
-from portal.toolkit.services import celery_broker_url, email_settings, postgres_settings, redis_tls
+from portal.toolkit.services import LOOPBACK, celery_broker_url, email_settings, postgres_settings, redis_tls
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(os.environ.get("PORTAL_DATA") or BASE_DIR / "var").resolve()
@@ -31,6 +31,12 @@ CSRF_TRUSTED_ORIGINS = [PORTAL_URL] if TLS_ON else []
 BEHIND_PROXY = env.flag("PORTAL_BEHIND_PROXY")
 SCRAPE_ALLOW = env.words("PORTAL_SCRAPE_ALLOW")
 RETENTION_DAYS = env.whole("PORTAL_RETENTION_DAYS", 14, least=1, most=3650)
+INCIDENT_DAYS = env.whole("PORTAL_INCIDENT_DAYS", 400, least=1, most=36_500)
+ROLLUP_DAYS = {  # by the length of the buckets in seconds
+    60: env.whole("PORTAL_RETENTION_1M_DAYS", 90, least=1, most=36500),
+    900: env.whole("PORTAL_RETENTION_15M_DAYS", 400, least=1, most=36500),
+    3600: env.whole("PORTAL_RETENTION_1H_DAYS", 1826, least=1, most=36500),
+}
 
 INSTALLED_APPS = [
     "portal.accounts",
@@ -157,6 +163,8 @@ EMAIL_TIMEOUT = 20
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text("PORTAL_MAIL_FROM", "OpenManager <openmanager@localhost>")
 if _email:
     globals().update(email_settings(_email))
+# Simulated servers mail into a local mailbox only: nobody is to be woken by generated numbers.
+SIMULATED_MAIL = env.flag("PORTAL_SIMULATED_MAIL", _email is not None and _email.hostname in LOOPBACK)
 
 # --- People ---------------------------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.User"
@@ -171,6 +179,7 @@ ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_LOGOUT_ON_GET = False
 ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_EMAIL_NOTIFICATIONS = True
+ACCOUNT_EMAIL_SUBJECT_PREFIX = "OpenManager: "
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if TLS_ON else "http"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_TOTP_ISSUER = "OpenManager"
@@ -253,12 +262,33 @@ CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0.1}
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULER = "portal.beat:SteadyScheduler"
 # Ticks are hints: each task works out from the database what is due. One that waited longer than its period is dropped.
 CELERY_BEAT_SCHEDULE = {
     # An instant of the simulation is due every 5 s; asked for each second, it is on the screen within one.
     "simulate": {"task": "monitoring.tasks.simulate_task", "schedule": 1.0, "options": {"expires": 2}},
     "collect": {"task": "monitoring.tasks.collect_task", "schedule": 1.0, "options": {"expires": 2}},
     "freshness": {"task": "monitoring.tasks.freshness_task", "schedule": 5.0, "options": {"expires": 5}},
+    "evaluate": {"task": "alerts.tasks.evaluate_task", "schedule": 1.0, "options": {"expires": 2}},
+    "alert-sweep": {"task": "alerts.tasks.sweep_task", "schedule": 5.0, "options": {"expires": 5}},
+    "deliver": {"task": "alerts.tasks.deliver_task", "schedule": 2.0, "options": {"expires": 2}},
+    "forget-incidents": {
+        "task": "alerts.tasks.forget_task",
+        "schedule": 3600.0,
+        "options": {"expires": 3600, "queue": "bulk"},
+    },
+    "alert-audit": {"task": "alerts.tasks.audit_task", "schedule": 60.0, "options": {"expires": 60}},
+    "seal": {"task": "monitoring.tasks.seal_task", "schedule": 60.0, "options": {"expires": 60, "queue": "bulk"}},
+    "merge-late": {
+        "task": "monitoring.tasks.merge_late_task",
+        "schedule": 300.0,
+        "options": {"expires": 300, "queue": "bulk"},
+    },
+    "compact": {
+        "task": "monitoring.tasks.compact_task",
+        "schedule": 600.0,
+        "options": {"expires": 600, "queue": "bulk"},
+    },
     "retention": {
         "task": "monitoring.tasks.retention_task",
         "schedule": 600.0,

@@ -17,6 +17,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("accounts/", include("portal.accounts.urls")),
     path("accounts/", include("allauth.urls")),
+    path("alerts/", include("alerts.urls")),
     path("", include("monitoring.urls")),
 ]
 

@@ -28,6 +28,11 @@ def members(status: int) -> Statuses:
     return {"anonymous": GATE, "stranger": 404, **dict.fromkeys(MEMBERS, status)}
 
 
+def operators(status: int) -> Statuses:
+    """Those who may act on the group's servers; who only sees them is told that it is not theirs to do."""
+    return members(status) | {"reader": 403}
+
+
 def staff(status: int) -> Statuses:
     """Of the cast only the superuser: who is admin of a group is not admin of the portal."""
     return {**anyone(GATE), "superuser": status}
@@ -35,6 +40,7 @@ def staff(status: int) -> Statuses:
 
 NOT_ALLOWED = anyone(405)
 NO_POST = signed_in(405)
+NO_GET = signed_in(405)
 REAUTHENTICATE = signed_in(302)
 """First the password again."""
 
@@ -83,6 +89,17 @@ DOORS: dict[str, Door] = {
     "monitoring:fleet": Door("/", signed_in(200), NO_POST),
     "monitoring:server": Door("/servers/{server}/", members(200), NO_POST),
     "monitoring:samples": Door("/servers/{server}/samples/", members(200), NO_POST),
+    # Alerts
+    "alerts:list": Door("/alerts/", signed_in(200), NO_POST),
+    "alerts:incident": Door("/alerts/{incident}/", members(200), NO_POST),
+    "alerts:chart": Door("/alerts/{incident}/chart/", members(200), NO_POST),
+    "alerts:acknowledge": Door("/alerts/{incident}/acknowledge/", NO_GET, operators(422)),
+    "alerts:release": Door("/alerts/{incident}/release/", NO_GET, operators(302)),
+    "alerts:comment": Door("/alerts/{incident}/comment/", NO_GET, operators(422)),
+    "alerts:silence": Door("/alerts/{incident}/silence/", NO_GET, operators(422)),
+    "alerts:unsilence": Door("/alerts/{incident}/unsilence/", NO_GET, operators(302)),
+    # Alerts on pages of servers
+    "alerts:server_panel": Door("/alerts/servers/{server}/", members(200), NO_POST),
     # One's own account
     "accounts:preferences": Door("/accounts/preferences/", signed_in(200), signed_in(302)),
     "accounts:language": Door("/accounts/language/", NOT_ALLOWED, anyone(400)),
@@ -152,6 +169,12 @@ DOORS: dict[str, Door] = {
         )
     ),
     **dict(_admin("monitoring_metric", READ | NO_ADD_NO_DELETE, EMPTY_FORM | ONLY_LOOK, history=False)),
+    **dict(_admin("alerts_threshold", READ, EMPTY_FORM)),
+    **dict(_admin("alerts_rota", READ, EMPTY_FORM)),
+    **dict(_admin("alerts_silence", READ, EMPTY_FORM)),
+    **dict(_admin("alerts_incident", READ | NO_ADD_NO_DELETE, EMPTY_FORM | ONLY_LOOK, history=False)),
+    **dict(_admin("alerts_delivery", READ | NO_ADD_NO_DELETE, EMPTY_FORM | ONLY_LOOK, history=False)),
+    **dict(_admin("alerts_bounce", READ | {"add": 403}, EMPTY_FORM | {"add": 403, "change": 403}, history=False)),
 }
 
 TOPICS: dict[str, tuple[str, dict[str, str | None]]] = {
@@ -162,5 +185,14 @@ TOPICS: dict[str, tuple[str, dict[str, str | None]]] = {
         "",
         {"anonymous": "", "stranger": "{elsewhere}", **dict.fromkeys(MEMBERS, "{group}"), "superuser": "*"},
     ),
+    "alerts": (
+        "",
+        {"anonymous": "", "stranger": "{elsewhere}", **dict.fromkeys(MEMBERS, "{group}"), "superuser": "*"},
+    ),
+    "incidents": (
+        "",
+        {"anonymous": "", "stranger": "{elsewhere}", **dict.fromkeys(MEMBERS, "{group}"), "superuser": "*"},
+    ),
+    "incident": ("{incident}", {"anonymous": None, "stranger": None, **dict.fromkeys(MEMBERS, "{incident}")}),
 }
 """By topic: the key that is asked for, and the canonical key that each person watches (None: may not)."""

@@ -17,13 +17,15 @@ from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
 from django.contrib.auth.models import Group
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Exists, OuterRef, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
+from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext_noop, ngettext
 
 from monitoring.models import Membership
+from portal.accounts import addresses
 from portal.accounts.forms import time_zone_choices
 from portal.accounts.models import User
 from portal.toolkit.audit import AuditedAdmin
@@ -40,6 +42,7 @@ for model in (Authenticator, EmailAddress, EmailConfirmation, UserSession, Group
 # Reasons are kept in English and translated where they are shown.
 SIGNED_OUT = gettext_noop("Signed out everywhere.")
 FACTOR_REMOVED = gettext_noop("Second factor removed.")
+ADDRESS_CONFIRMED = gettext_noop("E-mail address confirmed by an admin.")
 SWITCHED_OFF = gettext_noop("Switched off from the list.")
 
 
@@ -76,27 +79,52 @@ class PersonAdmin(AuditedAdmin, UserAdmin):  # type: ignore[type-arg]
     add_form = NewPersonForm
     fieldsets = (
         (None, {"fields": ("username", "password")}),
-        (_("Person"), {"fields": ("first_name", "last_name", "email", "language", "time_zone")}),
+        (_("Person"), {"fields": ("first_name", "last_name", "email", "address_state", "language", "time_zone")}),
         (_("Rights"), {"fields": ("is_active", "is_staff", "is_superuser", "user_permissions")}),
         (_("Dates"), {"fields": ("last_login", "date_joined")}),
     )
     add_fieldsets = (
         (None, {"classes": ("wide",), "fields": ("username", "email", "usable_password", "password1", "password2")}),
     )
-    list_display = ("username", "email", "full_name", "group_count", "is_active", "is_staff", "last_login")
+    list_display = (
+        "username",
+        "email",
+        "is_verified",
+        "full_name",
+        "group_count",
+        "is_active",
+        "is_staff",
+        "last_login",
+    )
     list_filter = ("is_active", "is_staff", "is_superuser", "server_groups")
     filter_horizontal = ()
-    readonly_fields = ("last_login", "date_joined")
+    readonly_fields = ("address_state", "last_login", "date_joined")
     inlines = (MembershipInline,)
-    actions = ("switch_off", "sign_out_everywhere", "remove_second_factor")
+    actions = ("confirm_address", "switch_off", "sign_out_everywhere", "remove_second_factor")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         people: QuerySet[User] = super().get_queryset(request)
-        return people.annotate(group_count=Count("memberships"))
+        own = EmailAddress.objects.filter(user=OuterRef("pk"), email__iexact=OuterRef("email"), verified=True)
+        return people.annotate(group_count=Count("memberships"), verified=Exists(own))
 
     @admin.display(description=_("groups"), ordering="group_count")
     def group_count(self, person: User) -> int:
         return person.group_count  # type: ignore[attr-defined, no-any-return]
+
+    @admin.display(description=_("verified"), boolean=True, ordering="verified")
+    def is_verified(self, person: User) -> bool:
+        return person.verified  # type: ignore[attr-defined, no-any-return]
+
+    @admin.display(description=_("Mail about alerts"))
+    def address_state(self, person: User) -> str:
+        state = addresses.state_of(person)
+        if not state.address:
+            return _t("None: there is no address.")
+        if not state.verified:
+            return _t("None: the address is not verified. They verify it under “My account”, or you confirm it.")
+        if state.refused:
+            return _t("The address is verified, but it refused the last mail: %(answer)s") % {"answer": state.refused}
+        return _t("Goes to this address: it is verified.")
 
     @admin.display(description=_("full name"), ordering="first_name")
     def full_name(self, person: User) -> str:
@@ -127,11 +155,24 @@ class PersonAdmin(AuditedAdmin, UserAdmin):  # type: ignore[type-arg]
 
     def save_model(self, request: HttpRequest, obj: User, form: ModelForm, change: bool) -> None:  # type: ignore[type-arg]
         super().save_model(request, obj, form, change)
-        if change and "email" in form.changed_data:
-            # The old address would still sign in and still get the mail that sets a new password.
-            EmailAddress.objects.filter(user=obj).exclude(email__iexact=obj.email).delete()
+        if not change or "email" in form.changed_data:
+            addresses.keep_in_step(obj)
 
     # Actions
+    @admin.action(description=_("Confirm the e-mail address: it is theirs"), permissions=["change"])
+    def confirm_address(self, request: HttpRequest, chosen: QuerySet[User]) -> None:
+        people = self._within_reach(request, chosen)
+        confirmed = [person for person in people if addresses.confirm(person)]
+        for person in confirmed:
+            person._change_reason = ADDRESS_CONFIRMED
+            person.save(update_fields=["email"])
+        self.log_selected(request, confirmed, ADDRESS_CONFIRMED)
+        self._say(request, len(confirmed))
+        left = [str(person) for person in people if person not in confirmed]
+        if left:
+            text = _t("No address, or one that another person has verified: %(people)s.") % {"people": ", ".join(left)}
+            self.message_user(request, text, messages.WARNING)
+
     @admin.action(description=_("Switch off: may not sign in any more"), permissions=["change"])
     def switch_off(self, request: HttpRequest, chosen: QuerySet[User]) -> None:
         people = [

@@ -12,6 +12,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
+from portal.accounts import addresses
 from portal.accounts.forms import LanguageForm, PreferencesForm
 from portal.accounts.models import User
 
@@ -32,7 +33,8 @@ def preferences(request: HttpRequest) -> HttpResponse:
             response.delete_cookie(settings.LANGUAGE_COOKIE_NAME)
         messages.success(request, _("Preferences saved."))
         return response
-    return render(request, "account/preferences.html", {"form": form})
+    context = {"form": form, "address": addresses.state_of(person)}
+    return render(request, "account/preferences.html", context)
 
 
 @login_not_required

@@ -34,7 +34,7 @@ def portal_programs(run: Path, host: str, port: int) -> list[Program]:
     beat = [*celery, "beat", "--schedule", str(run / "beat-schedule"), "--pidfile", "", "--loglevel", "WARNING"]
     modules = {
         "web": web,
-        "worker-fast": [*celery, "worker", "-n", "fast@portal", "-Q", "fast", "--pool", "threads", "-c", "4", *quiet],
+        "worker-fast": [*celery, "worker", "-n", "fast@portal", "-Q", "fast", "--pool", "threads", "-c", "8", *quiet],
         "worker-bulk": [*celery, "worker", "-n", "bulk@portal", "-Q", "bulk", "--pool", "threads", "-c", "2", *quiet],
         "beat": beat,
     }

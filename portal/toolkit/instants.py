@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import overload
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.utils.safestring import SafeString
 
 
+@overload
+def at_ms(instant: datetime) -> int: ...
+@overload
+def at_ms(instant: None) -> None: ...
+@overload
+def at_ms(instant: datetime | None) -> int | None: ...
 def at_ms(instant: datetime | None) -> int | None:
     return None if instant is None else int(instant.timestamp() * 1000)
 
 
 def from_ms(milliseconds: int) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def zone_named(name: str) -> ZoneInfo:
+    """UTC when the system does not know it, or not any more."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return ZoneInfo("UTC")
 
 
 def time_tag(instant: datetime, show: str = "") -> SafeString:

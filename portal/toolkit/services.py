@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote
 from django.core.exceptions import ImproperlyConfigured
 
 TLS_MODES = {"require", "verify-ca", "verify-full"}
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 def postgres_settings(url: SplitResult, *, pool_size: int) -> dict[str, Any]:

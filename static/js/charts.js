@@ -1,5 +1,6 @@
 // The charts of a server's page: one range, one zoom and one crosshair for all of them.
 
+import { readDrawn } from "./charts/marks.js";
 import { Panel, slidingRange } from "./charts/panel.js";
 import { Samples } from "./charts/samples.js";
 import { localise, serverNow } from "./time.js";
@@ -32,6 +33,7 @@ class Sheet {
 
   constructor(elements) {
     this.panels = [...elements].map((figure) => new Panel(figure, words, events));
+    this.panels.forEach((panel) => panel.mark(readDrawn()));
     this.#samples = new Samples(words.samples, [...new Set(this.panels.flatMap((panel) => panel.metrics))]);
   }
 
@@ -126,6 +128,14 @@ document.addEventListener("live:gone", ({ detail }) => {
   if (detail.topic !== `vitals:${words.server}`) return;
   document.dispatchEvent(new CustomEvent("toast", { detail: { kind: "warning", text: words.wordGone } }));
 });
+
+// Limits, and times of trouble, are brought by whoever knows them, whenever they do.
+function markAll() {
+  const drawn = readDrawn();
+  panels().forEach((panel) => panel.mark(drawn));
+}
+document.addEventListener("htmx:load", markAll);
+document.addEventListener("live:swapped", ({ detail }) => detail.element.querySelector("[data-chart-limits]") && markAll());
 
 // The present moves on even when nothing arrives: then what is missing shows at the right edge.
 setInterval(() => {

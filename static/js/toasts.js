@@ -1,6 +1,9 @@
 // Notices at the edge of the page. `document.dispatchEvent(new CustomEvent("toast", {detail: {kind, text, retry, brief, key}}))`:
 // `kind` is success, error, warning or info, `retry` a function that a button offers, `brief` goes away by itself, and
 // a notice of the same `key` (else of the same text) is said once, with the count.
+// `actions` are [{text, href} or {text, run}]: a link, or a button whose `run(toast)` decides whether the notice goes.
+// With `renew` the notice of the same `key` becomes this one instead of being counted.
+// Event on `document`: "toast:dismissed" {key} when somebody closed one.
 
 const region = document.getElementById("toasts");
 const BRIEF_MS = 4000;
@@ -8,6 +11,21 @@ const LONG_MS = 9000;
 
 function dismiss(toast) {
   toast.remove();
+}
+
+function link({ text, href }) {
+  const made = document.createElement("a");
+  made.className = "button";
+  made.href = href;
+  made.textContent = text;
+  return made;
+}
+
+function actionBar(toast, actions) {
+  const bar = document.createElement("span");
+  bar.className = "toast-actions";
+  bar.append(...actions.map((one) => (one.href ? link(one) : button(one.text, () => one.run(toast)))));
+  return bar;
 }
 
 function button(text, action) {
@@ -25,7 +43,10 @@ function closer(toast) {
   made.className = "icon-button";
   made.textContent = "×";
   made.setAttribute("aria-label", region.dataset.close);
-  made.addEventListener("click", () => dismiss(toast));
+  made.addEventListener("click", () => {
+    dismiss(toast);
+    document.dispatchEvent(new CustomEvent("toast:dismissed", { detail: { key: toast.dataset.key } }));
+  });
   return made;
 }
 
@@ -36,16 +57,19 @@ function again(toast) {
   return toast;
 }
 
-export function notify({ kind = "info", text, retry, brief = false, key = text }) {
+export function notify({ kind = "info", text, retry, brief = false, key = text, actions = [], renew = false }) {
   const known = [...region.children].find((toast) => toast.dataset.key === key);
-  if (known) return again(known);
+  if (known && !renew) return again(known);
   const toast = document.getElementById(`toast-${kind}`).content.firstElementChild.cloneNode(true);
   toast.dataset.key = key;
   toast.dataset.text = text;
   toast.querySelector("p").textContent = text;
+  if (actions.length) toast.querySelector("p").append(actionBar(toast, actions));
   if (retry) toast.append(button(region.dataset.retry, () => { dismiss(toast); retry(); }));
   toast.append(closer(toast));
-  region.append(toast);
+  const hadFocus = known?.contains(document.activeElement);
+  known ? known.replaceWith(toast) : region.append(toast);
+  if (hadFocus) toast.querySelector("button").focus();
   leaveByItself(toast, kind, brief);
   return toast;
 }

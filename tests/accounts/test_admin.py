@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import pytest
+from allauth.account.models import EmailAddress
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
+from alerts.models import Bounce
 from monitoring.models import Membership, Role
 from portal.accounts.models import User
 from tests.cast import PASSWORD, Cast, make_cast, person, sign_in
@@ -112,6 +115,73 @@ def test_nobody_is_deleted_because_the_log_names_them(cast: Cast, admin: Client)
     assert admin.post(f"{LIST}{cast.reader.pk}/delete/", {"post": "yes"}).status_code == 403
     admin.post(LIST, {"action": "delete_selected", "_selected_action": [cast.reader.pk], "post": "yes"})
     assert User.objects.filter(pk=cast.reader.pk).exists()
+
+
+def verified(user: User) -> list[tuple[str, bool, bool]]:
+    return list(EmailAddress.objects.filter(user=user).values_list("email", "verified", "primary"))
+
+
+def test_a_new_address_is_unverified_and_the_old_one_is_gone(cast: Cast, admin: Client) -> None:
+    form = {"username": "reader", "email": "Reader@new.example.org", "is_active": "on"} | NO_MEMBERSHIPS
+    assert admin.post(f"{LIST}{cast.reader.pk}/change/", form).status_code == 302
+    assert verified(cast.reader) == [("reader@new.example.org", False, True)]
+    page = admin.get(f"{LIST}{cast.reader.pk}/change/").content.decode()
+    assert "the address is not verified" in page
+    form["email"] = ""
+    admin.post(f"{LIST}{cast.reader.pk}/change/", form)
+    assert verified(cast.reader) == []
+
+
+def test_another_change_leaves_a_verified_address_alone(cast: Cast, admin: Client) -> None:
+    form = {"username": "reader", "email": "reader@example.org", "first_name": "Rea"} | NO_MEMBERSHIPS
+    assert admin.post(f"{LIST}{cast.reader.pk}/change/", form).status_code == 302
+    assert verified(cast.reader) == [("reader@example.org", True, True)]
+
+
+def test_an_added_person_has_an_address_to_verify(admin: Client) -> None:
+    admin.post(f"{LIST}add/", new_person())
+    assert verified(User.objects.get(username="new")) == [("new@example.org", False, True)]
+
+
+def confirm(browser: Client, *people: User) -> str:
+    chosen = {"action": "confirm_address", "_selected_action": [person.pk for person in people]}
+    return browser.post(LIST, chosen, follow=True).content.decode()
+
+
+def test_an_admin_confirms_an_address(cast: Cast, admin: Client) -> None:
+    EmailAddress.objects.filter(user=cast.reader).delete()
+    assert "Done for 1 person." in confirm(admin, cast.reader)
+    assert verified(cast.reader) == [("reader@example.org", True, True)]
+    version = cast.reader.history.latest()
+    assert (version.history_user, version.history_change_reason) == (
+        cast.superuser,
+        "E-mail address confirmed by an admin.",
+    )
+    assert LogEntry.objects.get().object_id == str(cast.reader.pk)
+    assert "it is verified" in admin.get(f"{LIST}{cast.reader.pk}/change/").content.decode()
+
+
+def test_nobodys_verified_address_is_confirmed_for_another(cast: Cast, admin: Client) -> None:
+    nobody = person("nobody")
+    EmailAddress.objects.filter(user=nobody).delete()
+    User.objects.filter(pk=nobody.pk).update(email="reader@example.org")
+    bare = person("bare")
+    User.objects.filter(pk=bare.pk).update(email="")
+    page = confirm(admin, nobody, bare)
+    assert "No address, or one that another person has verified: bare, nobody." in page
+    assert verified(cast.reader) == [("reader@example.org", True, True)]
+    assert not EmailAddress.objects.filter(user=nobody, verified=True).exists()
+
+
+def test_staff_cannot_confirm_a_superusers_address(cast: Cast, clerk: Client) -> None:
+    EmailAddress.objects.filter(user=cast.superuser).update(verified=False)
+    confirm(clerk, cast.superuser)
+    assert not EmailAddress.objects.get(user=cast.superuser).verified
+
+
+def test_an_address_that_refuses_mail_is_shown_beside_the_person(cast: Cast, admin: Client) -> None:
+    Bounce.objects.create(address="Reader@example.org", at=timezone.now(), answer="550 mailbox <full>")
+    assert "550 mailbox &lt;full&gt;" in admin.get(f"{LIST}{cast.reader.pk}/change/").content.decode()
 
 
 def test_switching_people_off_ends_their_sessions_and_spares_oneself(cast: Cast, admin: Client) -> None:

@@ -9,16 +9,12 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from portal.embedded.running import RunningPortal
-from portal.system.bench._ledger import inside
+from tests.browser.limits import server_id
 
 pytestmark = pytest.mark.slow
 
 STATUS = "#live-status"
 PERIOD_MS = 5_000
-
-
-def server_id(portal: RunningPortal, name: str) -> int:
-    return int(inside(portal, f"Server.objects.get(name={name!r}).pk"))
 
 
 def test_the_first_screen_shows_this_machine_and_thirty_simulated_servers(portal: RunningPortal, page: Page) -> None:

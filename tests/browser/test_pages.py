@@ -15,7 +15,10 @@ PAGES = [
     "/",
     "/?state=critical",
     "/servers/{server}/",
+    "/alerts/",
+    "/alerts/?status=all&q=nowhere",
     "/accounts/preferences/",
+    "/accounts/email/",
     "/accounts/password/change/",
     "/accounts/2fa/",
     "/accounts/sessions/",
@@ -26,6 +29,16 @@ PAGES = [
     "/admin/monitoring/server/{server}/change/",
     "/admin/monitoring/source/",
     "/admin/monitoring/simulation/1/change/",
+    "/admin/alerts/threshold/",
+    "/admin/alerts/threshold/add/",
+    "/admin/alerts/threshold/1/change/",
+    "/admin/alerts/threshold/1/history/",
+    "/admin/alerts/threshold/1/delete/",
+    "/admin/alerts/rota/",
+    "/admin/alerts/rota/1/change/",
+    "/admin/alerts/silence/add/",
+    "/admin/alerts/incident/",
+    "/admin/alerts/delivery/",
     "/admin/accounts/user/",
     "/admin/accounts/user/add/",
 ]
@@ -54,7 +67,7 @@ def test_axe_finds_nothing_before_signing_in(chromium: Browser, portal: RunningP
     page.close()
 
 
-@pytest.mark.parametrize("path", ["/", "/servers/{server}/", "/accounts/preferences/"])
+@pytest.mark.parametrize("path", ["/", "/servers/{server}/", "/alerts/", "/accounts/preferences/"])
 @pytest.mark.parametrize("language", ["en", "ko"])
 def test_nothing_is_wider_than_a_phone(
     signed_in: BrowserContext, portal: RunningPortal, chromium: Browser, path: str, language: str

@@ -9,8 +9,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from portal.embedded.running import RunningPortal
-from portal.system.bench._ledger import inside
-from tests.browser.test_live import server_id
+from tests.browser.limits import ALWAYS_BROKEN, NEVER_BROKEN, server_id, set_limit
 
 pytestmark = pytest.mark.slow
 
@@ -30,19 +29,10 @@ def charts(portal: RunningPortal, page: Page) -> Page:
 
 
 @pytest.fixture
-def critical(portal: RunningPortal) -> Iterator[int]:
-    """The last server of the list turns critical when the test asks for it, and back when it is over."""
-    server = server_id(portal, "sim-web-09")
-    yield server
-    set_state(portal, server, "healthy")
-
-
-def set_state(portal: RunningPortal, server: int, state: str) -> None:
-    states = "__import__('monitoring.states', fromlist=['set_states'])"
-    now = "__import__('django.utils.timezone', fromlist=['now']).now()"
-    inside(
-        portal, f"{states}.set_states({{{server}: {states}.Change(ServerState({state!r}), 'Set by a test.')}}, {now})"
-    )
+def last(portal: RunningPortal) -> Iterator[str]:
+    """The name of the last server of the list; whatever a test did to its limit is over afterwards."""
+    yield "sim-web-09"
+    set_limit(portal, "sim-web-09", NEVER_BROKEN)
 
 
 def names(page: Page) -> list[str]:
@@ -102,13 +92,13 @@ def test_a_counter_filters_and_says_that_it_does(fleet: Page) -> None:
 
 
 def test_a_server_that_turns_critical_comes_first_and_the_focus_stays(
-    fleet: Page, portal: RunningPortal, critical: int
+    fleet: Page, portal: RunningPortal, last: str
 ) -> None:
     focused = fleet.locator(f"#server-{server_id(portal, 'sim-web-01')} a").first
     focused.focus()
     fleet.evaluate("window.stillTheSamePage = true")
-    set_state(portal, critical, "critical")
-    expect(fleet.locator(".card").first).to_have_id(f"server-{critical}", timeout=15_000)
+    set_limit(portal, last, ALWAYS_BROKEN)
+    expect(fleet.locator(".card").first).to_have_id(f"server-{server_id(portal, last)}", timeout=30_000)
     expect(focused).to_be_focused()
     expect(fleet.locator("a.count.is-critical b")).to_have_text("1")
     assert fleet.evaluate("window.stillTheSamePage")
@@ -216,7 +206,7 @@ def test_arrow_keys_read_a_chart(charts: Page) -> None:
 
 def test_a_chart_says_itself_in_words(charts: Page) -> None:
     expect(charts.locator("#panel-cpu .says")).to_have_text(
-        re.compile(r"^CPU: now [\d.]+%, min [\d.]+%, avg [\d.]+%, max [\d.]+%$")
+        re.compile(r"^CPU: now [\d.]+%, min [\d.]+%, avg [\d.]+%, max [\d.]+%\. Critical above 85\.0%$")
     )
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from allauth.account.models import EmailAddress
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 
+from alerts.models import Rota
+from alerts.oncall import on_call
 from monitoring.models import Collector, Server, ServerGroup, Source
 from portal.accounts.models import User
 
@@ -26,6 +30,32 @@ def test_it_makes_the_demo_account_the_groups_this_machine_and_the_fleet(demo_pa
     assert Source.objects.get().collector == Collector.HOST
     assert Server.objects.filter(simulated=True).count() == 30
     assert Server.objects.filter(simulated=False).count() == 1
+
+
+def test_the_demo_account_is_on_call_for_every_group_from_the_first_minute() -> None:
+    call_command("prepare", servers=0)
+    (one,) = on_call(None, timezone.now())
+    assert (one.name, one.address, one.trouble) == ("Demo", "demo@localhost", "")
+    for group in ServerGroup.objects.all():
+        assert [each.address for each in on_call(group.pk, timezone.now())] == ["demo@localhost"]
+
+
+def test_a_rota_that_was_deleted_and_an_address_that_was_taken_away_stay_away() -> None:
+    call_command("prepare", servers=0)
+    Rota.objects.all().delete()
+    EmailAddress.objects.all().delete()
+    User.objects.update(email="")
+    call_command("prepare", servers=0)
+    assert not Rota.objects.exists()
+    assert not EmailAddress.objects.exists()
+    assert User.objects.get(username="demo").email == ""
+
+
+def test_a_rota_that_somebody_made_before_is_left_alone() -> None:
+    made = Rota.objects.create(starts_on="2026-01-01")
+    call_command("prepare", servers=0)
+    assert list(Rota.objects.all()) == [made]
+    assert not made.members.exists()
 
 
 def test_run_again_it_changes_nothing_that_is_there() -> None:

@@ -7,12 +7,17 @@ import socket
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
+from django.utils import timezone
 
+from alerts.models import Rota, RotaMember, Rotation
 from monitoring.models import Collector, Server, ServerGroup, ServerKind, Source
 from monitoring.simulation.fleet import ensure_fleet
 from portal.accounts.demo import ensure_demo_account
+from portal.accounts.models import User
 
 MOST_SERVERS = 20_000
+DEMO = "demo"
 
 
 class Command(BaseCommand):
@@ -26,11 +31,24 @@ class Command(BaseCommand):
             raise CommandError(f"--servers {servers}: use a number from 0 to {MOST_SERVERS}.")
         password = os.environ.get("PORTAL_DEMO_PASSWORD")
         if password:
-            ensure_demo_account("demo", password)
+            prepare_demo(password)
         machines, _ = ServerGroup.objects.get_or_create(name="Machines")
         simulated, _ = ServerGroup.objects.get_or_create(name="Simulated fleet")
         ensure_this_machine(machines)
         ensure_fleet(servers, simulated)
+
+
+def prepare_demo(password: str) -> None:
+    """The demo account; the first time also a rota for every group with it, so that the first alert is a mail.
+
+    Once: who deletes the rota, or takes the account out of it, has decided that nobody is to be mailed.
+    """
+    first = not User.objects.filter(username=DEMO).exists()
+    with transaction.atomic():
+        person = ensure_demo_account(DEMO, password)
+        if first and not Rota.objects.exists():
+            rota = Rota.objects.create(rotation=Rotation.EVERYONE, starts_on=timezone.now().date())
+            RotaMember.objects.create(rota=rota, person=person)
 
 
 def ensure_this_machine(group: ServerGroup) -> None:

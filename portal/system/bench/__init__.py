@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pkgutil
 
-LONG = frozenset({"faults", "soak"})
+LONG = frozenset({"alert_faults", "faults", "soak"})
 """Many minutes each: run when they are named, not by a bare `manage.py bench`."""
 
 

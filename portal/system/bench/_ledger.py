@@ -24,6 +24,7 @@ _INSIDE = """
 import json, sys, django
 django.setup()
 from monitoring.models import *
+from alerts.models import *
 from monitoring.history.frame import SeriesName
 from monitoring.history.read import read
 print(json.dumps({expression}))

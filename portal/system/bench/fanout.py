@@ -13,22 +13,18 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from urllib.request import urlopen
 
 import numpy as np
 import psutil
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
-from django.conf import settings
 from django.db import connection
-from django.test import Client
 
 from monitoring.history.frame import Frame, SeriesName
 from monitoring.history.record import record
 from monitoring.models import Server, ServerGroup
-from portal.accounts.models import User
-from portal.embedded.mail import free_port
 from portal.embedded.services import ROOT
+from portal.system.bench._web import signed_in, web
 from portal.toolkit.live.topic import topics
 
 SECONDS = 15
@@ -42,7 +38,7 @@ Tell = Callable[[list[int]], None]
 
 def run() -> dict[str, float]:
     server_ids = _servers()
-    cookie = _signed_in()
+    cookie = signed_in("fanout")
     ours = _measure("portal.asgi:application", _live_addresses(server_ids), server_ids, cookie, lambda _: None)
     base = _measure("portal.system.bench._baseline:application", _screens(), server_ids, cookie, _tell_groups)
     return {f"fanout.{name}": value for name, value in ours.items()} | {
@@ -54,14 +50,6 @@ def _servers() -> list[int]:
     group, _ = ServerGroup.objects.get_or_create(name="fanout")
     made = Server.objects.bulk_create(Server(name=f"fanout-{number}", group=group) for number in range(SCREENS * CARDS))
     return [server.pk for server in made]
-
-
-def _signed_in() -> str:
-    """The session cookie of somebody who may see everything."""
-    User.objects.filter(username="fanout").delete()
-    client = Client()
-    client.force_login(User.objects.create_superuser("fanout"), backend=settings.AUTHENTICATION_BACKENDS[0])
-    return f"{settings.SESSION_COOKIE_NAME}={client.cookies[settings.SESSION_COOKIE_NAME].value}"
 
 
 def _cards_of(screen: int, server_ids: list[int]) -> list[int]:
@@ -90,13 +78,13 @@ def _tell_groups(touched: list[int]) -> None:
 def _measure(
     application: str, addresses: list[str], server_ids: list[int], cookie: str, tell: Tell
 ) -> dict[str, float]:
-    with _web(application) as (port, web), _sockets(port, cookie, addresses) as sockets:
+    with web(application) as (port, process), _sockets(port, cookie, addresses) as sockets:
         _publish(server_ids, 3, tell)  # warms up templates, plans, caches
-        cpu_before = _cpu_s(web)
+        cpu_before = _cpu_s(process)
         committed_ns = _publish(server_ids, SECONDS, tell)
         time.sleep(1.5)
-        cpu_s = _cpu_s(web) - cpu_before
-        memory = web.memory_info().rss
+        cpu_s = _cpu_s(process) - cpu_before
+        memory = process.memory_info().rss
         heard: list[tuple[int, int]] = json.loads(sockets.communicate("stop\n", timeout=60)[0])
     latencies_ms = [(came_ns - committed_ns[at_ms]) / 1e6 for at_ms, came_ns in heard if at_ms in committed_ns]
     if len(latencies_ms) < 0.9 * SECONDS * SOCKETS:
@@ -144,36 +132,6 @@ def _noting_the_commit() -> Iterator[list[int]]:
         yield commits
     finally:
         connection.commit = commit  # type: ignore[method-assign]
-
-
-@contextmanager
-def _web(application: str) -> Iterator[tuple[int, psutil.Process]]:
-    port = free_port()
-    options = ["--ws", "websockets-sansio", "--ws-per-message-deflate", "false", "--log-level", "warning"]
-    command = [sys.executable, "-m", "uvicorn", application, "--port", str(port), *options]
-    process = subprocess.Popen(command, cwd=ROOT)
-    try:
-        _wait_for(port)
-        yield port, psutil.Process(process.pid)
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            with urlopen(f"http://127.0.0.1:{port}/healthz", timeout=2):
-                return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
 
 
 @contextmanager

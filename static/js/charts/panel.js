@@ -3,6 +3,7 @@
 import uPlot from "../../uplot/uPlot.esm.js";
 import { quantity, tick } from "../quantity.js";
 import { fullTime, serverNow } from "../time.js";
+import { Marks } from "./marks.js";
 
 const COLOURS = 8;
 const DASHES = [[], [7, 3], [2, 2], [9, 3, 2, 3], [4, 4], [12, 4], [1, 3], [6, 2, 1, 2, 1, 2]];
@@ -29,6 +30,7 @@ export class Panel {
   #chart = null;
   #shown = { series: [], columns: [[]] };
   #cursor = null; // row under the crosshair
+  #marks;
 
   /** `events`: zoom(from, to), reset(); `range()` says [from, to] in ms. */
   constructor(figure, words, events) {
@@ -37,6 +39,7 @@ export class Panel {
     this.#events = events;
     this.#plot = figure.querySelector(".plot");
     this.metrics = figure.dataset.metrics.split(",");
+    this.#marks = new Marks(this.#plot, this.metrics);
     this.#plot.addEventListener("keydown", (event) => this.#walk(event));
     this.#plot.addEventListener("blur", () => this.#chart?.setCursor({ left: -10, top: -10 }));
     this.#details.addEventListener("toggle", () => this.#showTable());
@@ -54,6 +57,14 @@ export class Panel {
     this.#showLegend();
     this.#summarise();
     this.#showTable();
+  }
+
+  /** Draw these limits and spans (see marks.js), as far as they are of this panel's metrics. */
+  mark(drawn) {
+    if (!this.#marks.take(drawn)) return;
+    this.#showLegend();
+    this.#summarise();
+    this.#chart?.setData(this.#shown.columns); // the axis may have to make room
   }
 
   get width() {
@@ -110,7 +121,12 @@ export class Panel {
         sync: { key: "server", setSeries: false },
         bind: { dblclick: () => () => this.#events.reset() },
       },
-      hooks: { setCursor: [() => this.#follow()], setSelect: [(chart) => this.#select(chart)] },
+      hooks: {
+        setCursor: [() => this.#follow()],
+        setSelect: [(chart) => this.#select(chart)],
+        drawAxes: [(chart) => this.#marks.drawSpans(chart)],
+        draw: [(chart) => this.#marks.drawLimits(chart)],
+      },
     };
   }
 
@@ -122,6 +138,7 @@ export class Panel {
 
   // The axis: fixed where the metric says so, else from zero (or the lowest value) to a little over the highest.
   #span(low, high) {
+    [low, high] = this.#marks.reach(low, high);
     const { min, max } = this.#figure.dataset;
     const known = low !== null && high !== null;
     const bottom = min !== undefined ? Math.min(Number(min), known ? low : Number(min)) : known ? low - (high - low || Math.abs(low) || 1) * 0.1 : 0;
@@ -170,7 +187,7 @@ export class Panel {
 
   #reading(row) {
     const values = this.#shown.series.map((one, i) => `${one.label} ${this.#say(this.#shown.columns[i + 1][row], one)}`);
-    return `${EXACT.format(this.#shown.columns[0][row])}: ${values.join(", ")}`;
+    return `${EXACT.format(this.#shown.columns[0][row])}: ${[...values, ...this.#marks.at(this.#shown.columns[0][row])].join(", ")}`;
   }
 
   // --- Legend, summary and table ---
@@ -183,6 +200,7 @@ export class Panel {
       legend.replaceChildren(...labels.map((label, i) => legendItem(label, i)));
       this.#chart?.redraw(); // the colours are those of the legend
     }
+    this.#marks.showIn(legend);
     this.#showValues();
   }
 
@@ -199,8 +217,9 @@ export class Panel {
     const under = this.#cursor !== null && this.#cursor < columns[0].length;
     const rows = series.map((_, i) => (under ? this.#cursor : lastRow(columns[i + 1])));
     this.#figure.classList.toggle("is-read", under);
-    this.#figure.querySelector(".panel-now").textContent = under ? EXACT.format(columns[0][this.#cursor]) : "";
-    [...this.#figure.querySelectorAll(".legend b")].forEach((value, i) => {
+    const said = under ? [EXACT.format(columns[0][this.#cursor]), ...this.#marks.at(columns[0][this.#cursor])] : [];
+    this.#figure.querySelector(".panel-now").textContent = said.join(" · ");
+    [...this.#figure.querySelectorAll(".legend [data-label] b")].forEach((value, i) => {
       value.textContent = this.#say(columns[i + 1]?.[rows[i]], series[i]);
     });
   }
@@ -217,7 +236,7 @@ export class Panel {
       if (series.length === 1) this.#showStats(said.slice(1).map(([word, value]) => `${word} ${this.#say(value, one)}`).join(" · "));
       return `${one.label}: ${said.map(([word, value]) => `${word} ${this.#say(value, one)}`).join(", ")}`;
     });
-    this.#figure.querySelector(".says").textContent = parts.join(". ") || wordNone;
+    this.#figure.querySelector(".says").textContent = [...parts, ...this.#marks.said()].join(". ") || wordNone;
   }
 
   #showTable() {

@@ -1,0 +1,63 @@
+"""What a fresh portal watches from its first minute."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+
+from alerts.models import Threshold
+
+pytestmark = pytest.mark.django_db
+
+
+def shipped() -> dict[str, Threshold]:
+    return {one.metric.name: one for one in Threshold.objects.select_related("metric")}
+
+
+def test_cpu_and_memory_alert_with_the_first_sample_over_their_limit() -> None:
+    known = shipped()
+    assert {name: (one.scope, one.direction, one.warning, one.critical, one.for_s) for name, one in known.items()} == {
+        "cpu": ("all", "above", None, 85.0, 0),
+        "memory": ("all", "above", None, 90.0, 0),
+    }
+    assert all(one.enabled for one in known.values())
+
+
+def test_a_server_that_falls_silent_is_told_of_once_by_cpu() -> None:
+    known = shipped()
+    assert (known["cpu"].no_data_after_s, known["cpu"].no_data_level) == (300, "critical")
+    assert known["memory"].no_data_after_s is None
+
+
+def test_they_are_thresholds_that_the_form_would_take() -> None:
+    for one in shipped().values():
+        one.full_clean()
+
+
+def test_their_history_says_where_they_come_from() -> None:
+    for one in shipped().values():
+        version = one.history.get()
+        assert (version.history_type, version.history_user, version.critical) == ("+", None, one.critical)
+        assert version.history_change_reason == "Shipped with OpenManager."
+
+
+def test_one_that_was_deleted_does_not_come_back() -> None:
+    shipped()["memory"].delete()
+    call_command("migrate", verbosity=0)
+    assert set(shipped()) == {"cpu"}
+
+
+def test_it_can_be_taken_back_and_leaves_what_an_admin_added() -> None:
+    metric = shipped()["cpu"].metric
+    Threshold.objects.create(metric=metric, direction="below", critical=1)
+    _migrate("0001_first")
+    assert [one.direction for one in Threshold.objects.all()] == ["below"]
+    _migrate("0002_shipped_thresholds")
+    assert Threshold.objects.count() == 3
+
+
+def _migrate(name: str) -> None:
+    executor = MigrationExecutor(connection)
+    executor.migrate([("alerts", name)])

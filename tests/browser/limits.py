@@ -1,0 +1,21 @@
+"""Limits that a browser test sets behind the portal's back, to make a server break one when it wants."""
+
+from __future__ import annotations
+
+from portal.embedded.running import RunningPortal
+from portal.system.bench._ledger import inside
+
+ALWAYS_BROKEN, NEVER_BROKEN = 1.0, 99.99
+
+
+def server_id(portal: RunningPortal, name: str) -> int:
+    return int(inside(portal, f"Server.objects.get(name={name!r}).pk"))
+
+
+def set_limit(portal: RunningPortal, name: str, critical: float | None) -> None:
+    """From when on the CPU of this server alone is critical; None: nothing is made of it."""
+    inside(
+        portal,
+        "Threshold.objects.update_or_create(metric=Metric.objects.get(name='cpu'), scope='server',"
+        f" server=Server.objects.get(name={name!r}), defaults={{'critical': {critical}}})[0].pk",
+    )
