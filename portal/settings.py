@@ -24,6 +24,8 @@ env = Env({**read_env_file(DATA_DIR / "portal.env"), **os.environ})
 # --- Who we are -----------------------------------------------------------------------------------------------------
 DEBUG = env.flag("PORTAL_DEBUG")
 SECRET_KEY = env.text("PORTAL_SECRET_KEY")
+# For passwords of sources; the first encrypts, all decrypt. A key of its own lets the other one be changed.
+ENCRYPTION_KEYS = env.words("PORTAL_ENCRYPTION_KEYS", (SECRET_KEY,))
 PORTAL_URL = env.text("PORTAL_URL", "http://127.0.0.1:8000").rstrip("/")
 TLS_ON = PORTAL_URL.startswith("https://")
 ALLOWED_HOSTS = env.words("PORTAL_HOSTS", ("127.0.0.1", "localhost", "[::1]"))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol, cast
 
 from monitoring.history.frame import SeriesName
-from monitoring.models import Source
+from monitoring.models import ServerKind, Source
 
 
 class CollectError(Exception):
@@ -16,15 +16,30 @@ class CollectError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """Something that a source lists and that is a server of its own: a container, a pod, a machine in a cloud.
+
+    `name` is unique within the source; the server is called "<the source's server>/<name>".
+    """
+
+    name: str
+    kind: ServerKind
+    values: Mapping[SeriesName, float]
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Collected:
     """What one run brought, all of one instant. NaN is a gap: known series of which nothing can be said now.
 
     `samples` counts what the target showed, `complaint` says in words what of it could not be used ("" for nothing).
+    `found` is everything that the source lists, None when it is no kind of source that lists anything.
     """
 
     values: Mapping[SeriesName, float]
     samples: int
     complaint: str = ""
+    found: Sequence[Found] | None = None
 
 
 class Collect(Protocol):

@@ -12,6 +12,8 @@ from monitoring.models.history import (
     Series,
     WarmFrame,
 )
+from monitoring.models.intake import Job, PushReceipt, PushToken
+from monitoring.models.keeping import Export, ExportPart, ExportState, Retention
 from monitoring.models.metric import Metric
 from monitoring.models.server import PROFILE_PARTS, Server, ServerKind, ServerState, ServerTemplate
 from monitoring.models.source import Collector, Simulation, Source
@@ -22,10 +24,17 @@ __all__ = [
     "Batch",
     "Chunk",
     "Collector",
+    "Export",
+    "ExportPart",
+    "ExportState",
     "Horizon",
+    "Job",
     "LateFrame",
     "Membership",
     "Metric",
+    "PushReceipt",
+    "PushToken",
+    "Retention",
     "Role",
     "Rollup",
     "Segment",

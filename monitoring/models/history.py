@@ -15,7 +15,8 @@ SLOTS_PER_BLOCK = 64
 class Series(models.Model):
     """One metric of one server, told apart by labels; it lives in one slot of one block of its server.
 
-    `labels` is canonical: keys sorted, as `monitoring.history.series.canonical_labels` writes it; "" means none.
+    `labels` is canonical: keys sorted, as `monitoring.history.frame.canonical_labels` writes it; "" means none.
+    `pushed_by` is the token whose budget it counts against.
     """
 
     server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="series")
@@ -23,12 +24,18 @@ class Series(models.Model):
     labels = models.TextField(default="", blank=True)
     block = models.IntegerField()
     slot = models.SmallIntegerField()
+    pushed_by = models.ForeignKey(
+        "monitoring.PushToken", on_delete=models.SET_NULL, null=True, related_name="+", db_index=False
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["server", "metric", "labels"], name="series_identity"),
             models.UniqueConstraint(fields=["server", "block", "slot"], name="series_place"),
+        ]
+        indexes = [
+            models.Index(fields=["pushed_by"], condition=models.Q(pushed_by__isnull=False), name="series_pushed_by")
         ]
 
     def __str__(self) -> str:

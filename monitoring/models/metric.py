@@ -20,6 +20,9 @@ class Metric(models.Model):
         default=0,
         help_text=_("What OpenManager computes itself is rounded to it; what is pushed is kept as it is."),
     )
+    is_counter = models.BooleanField(
+        _("counter"), default=False, help_text=_("Kept as it is sent, ever growing; shown as its increase per second.")
+    )
     position = models.SmallIntegerField(_("position"), default=1000)
 
     class Meta:

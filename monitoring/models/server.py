@@ -24,6 +24,9 @@ class ServerKind(models.TextChoices):
     QUEUE = "queue", _("Queue")
     STORAGE = "storage", _("Storage")
     LOAD_BALANCER = "load_balancer", _("Load balancer")
+    CONTAINER = "container", _("Container")
+    POD = "pod", _("Pod")
+    SERVICE = "service", _("Service")
 
 
 class ServerState(models.TextChoices):
@@ -90,7 +93,11 @@ def is_one_line(value: str) -> None:
 
 
 class Server(models.Model):
-    """Something that is watched. `state…` are written by `monitoring.states.set_states` alone."""
+    """Something that is watched. `state…` are written by `monitoring.states.set_states` alone.
+
+    `found_by` is the source that lists it (a container, a pod), `gone_at` since when it does so no more;
+    `push_interval_s` is how often a server that pushes does so, when known.
+    """
 
     name = models.CharField(_("name"), max_length=200, unique=True, validators=[is_one_line])
     kind = models.CharField(_("kind"), max_length=20, choices=ServerKind.choices, default=ServerKind.HOST)
@@ -114,6 +121,16 @@ class Server(models.Model):
         db_persist=True,
     )
     created_at = models.DateTimeField(_("added"), auto_now_add=True)
+    found_by = models.ForeignKey(
+        "monitoring.Source",
+        on_delete=models.SET_NULL,
+        null=True,
+        editable=False,
+        related_name="found",
+        verbose_name=_("found by"),
+    )
+    gone_at = models.DateTimeField(_("not found any more since"), null=True, editable=False)
+    push_interval_s = models.PositiveIntegerField(_("sends every (s)"), null=True, editable=False)
 
     state = models.CharField(
         _("state"), max_length=10, choices=ServerState.choices, default=ServerState.UNKNOWN, editable=False
@@ -130,7 +147,10 @@ class Server(models.Model):
     seen_at = models.DateTimeField(_("last seen"), null=True, editable=False)
 
     history = HistoricalRecords(
-        excluded_fields=["state", "state_rank", "state_since", "state_reason", "seen_at", "simulated"]
+        excluded_fields=[
+            *("state", "state_rank", "state_since", "state_reason", "seen_at", "simulated"),
+            *("found_by", "gone_at", "push_interval_s"),
+        ]
     )
 
     class Meta:

@@ -15,13 +15,21 @@ from monitoring.models.server import Server
 class Collector(models.TextChoices):
     HOST = "host", _("This machine")
     PROMETHEUS = "prometheus", _("Prometheus endpoint")
+    HTTP = "http", _("HTTP check")
+    TCP = "tcp", _("TCP check")
+    POSTGRES = "postgres", _("PostgreSQL")
+    REDIS = "redis", _("Redis")
+    DOCKER = "docker", _("Docker")
+    KUBERNETES = "kubernetes", _("Kubernetes")
+    GCP = "gcp", _("Google Cloud Monitoring")
 
 
 class Source(models.Model):
     """One thing that a collector goes and reads for a server, and how that went last time.
 
     The second half is written by `monitoring.collectors.run` alone. A run is claimed by moving `due_at` to the end of
-    its lease; a worker killed meanwhile therefore only delays the next run.
+    its lease; a worker killed meanwhile therefore only delays the next run. `sealed_secret` is the password, token or
+    key, encrypted (`portal.toolkit.secrets`): it is never shown again, and no part of the history of edits.
     """
 
     server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="sources", verbose_name=_("server"))
@@ -41,6 +49,10 @@ class Source(models.Model):
         default=False,
         help_text=_("Also what the catalogue does not know, with its labels; otherwise only catalogue metrics."),
     )
+    options = models.JSONField(
+        _("options"), default=dict, blank=True, help_text=_("What this kind of source needs besides its URL.")
+    )
+    sealed_secret = models.TextField(blank=True, editable=False)
     paused = models.BooleanField(_("paused"), default=False)
 
     due_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -52,7 +64,7 @@ class Source(models.Model):
     samples = models.PositiveIntegerField(_("samples"), null=True, editable=False)
 
     history = HistoricalRecords(
-        excluded_fields=["due_at", "ok_at", "error", "error_at", "failures", "duration_ms", "samples"]
+        excluded_fields=["sealed_secret", "due_at", "ok_at", "error", "error_at", "failures", "duration_ms", "samples"]
     )
 
     class Meta:

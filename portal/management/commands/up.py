@@ -103,6 +103,7 @@ def set_environment(data: Path, kept: Kept, services: list[Service], host: str, 
     decided = {
         **{VARIABLES[service.name]: service.url for service in services},
         "PORTAL_SECRET_KEY": kept.secret_key,
+        "PORTAL_ENCRYPTION_KEYS": kept.encryption_key,
         "PORTAL_URL": public_url(host, port),
         "PORTAL_HOSTS": ",".join(host_names(host)),
     }
