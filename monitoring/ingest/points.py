@@ -50,7 +50,10 @@ class Points:
 
 
 class BadBodyError(Exception):
-    """Nothing of the body can be taken; the message says what is wrong and where, in words. `status` is 400, 413 or 415."""
+    """Nothing of the body can be taken; the message says what is wrong and where, in words.
+
+    `status` is 400, 413 or 415.
+    """
 
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
