@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import ssl
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,14 +25,13 @@ from portal.toolkit.targets import (
     Deadline,
     FetchError,
     Resolve,
-    Target,
     parse_target,
     permitted_addresses,
     printable,
     resolve_name,
 )
 
-__all__ = ["FetchError", "Fetched", "fetch"]
+__all__ = ["FetchError", "Fetched", "TimedStream", "ask", "fetch", "in_words", "tls_context"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,43 +46,63 @@ class Fetched:
 
 
 def fetch(
-    url: str, *, timeout_s: float, max_bytes: int, accept: str = "*/*", resolve: Resolve | None = None
+    url: str,
+    *,
+    timeout_s: float,
+    max_bytes: int,
+    accept: str = "*/*",
+    headers: Mapping[str, str] | None = None,
+    tls: ssl.SSLContext | None = None,
+    resolve: Resolve | None = None,
 ) -> Fetched:
     """GET `url`: any status but a redirect is an answer. Raises FetchError.
 
     `timeout_s` is wall-clock time for all of it: look-up, connection, TLS, headers and body. `max_bytes` caps the body
-    after decompression; a larger one is an error.
+    after decompression; a larger one is an error. `tls` is another than the usual trust (`tls_context`).
     """
     deadline = Deadline(timeout_s)
     target = parse_target(url)
     addresses = permitted_addresses(target, resolve or resolve_name, deadline)
-    headers: dict[str | bytes, str | bytes] = {
-        "Host": target.place,
-        "Accept": accept,
-        "Accept-Encoding": "gzip",
-        "User-Agent": "OpenManager",
-    }
     origin = httpcore.Origin(target.scheme.encode(), target.host.encode(), target.port)
-    wire = httpcore.URL(scheme=origin.scheme, host=origin.host, port=origin.port, target=target.path)
-    with (
-        _in_words(target, deadline),
-        httpcore.HTTPConnection(
-            origin,
-            ssl_context=_tls() if target.scheme == "https" else None,
-            network_backend=_PinnedNetwork(addresses, deadline),
-        ) as connection,
-        connection.stream("GET", wire, headers=headers) as response,
-    ):
-        return _read(response, max_bytes)
+    connection = httpcore.HTTPConnection(
+        origin,
+        ssl_context=(tls or _tls()) if target.scheme == "https" else None,
+        network_backend=_PinnedNetwork(addresses, deadline),
+    )
+    with in_words(target.place, deadline), connection:
+        sent = {"Host": target.place, "Accept": accept, **(headers or {})}
+        return ask(connection, origin, target.path, sent, max_bytes)
+
+
+def ask(
+    connection: httpcore.HTTPConnection, origin: httpcore.Origin, path: bytes, headers: Mapping[str, str], limit: int
+) -> Fetched:
+    """GET `path` over `connection`; at most `limit` bytes of body. Errors are the network's and httpcore's own."""
+    sent: list[tuple[bytes | str, bytes | str]] = [("Accept-Encoding", "gzip"), ("User-Agent", "OpenManager")]
+    wire = httpcore.URL(scheme=origin.scheme, host=origin.host, port=origin.port, target=path)
+    with connection.stream("GET", wire, headers=[*headers.items(), *sent]) as response:
+        return _read(response, limit)
 
 
 # --- The wire ---------------------------------------------------------------------------------------------------------
 @lru_cache(maxsize=1)
 def _tls() -> ssl.SSLContext:
     """Trusts the system's authorities (an operator's own are there) and the public ones, TLS 1.2 at least."""
-    context = ssl.create_default_context()
+    context = tls_context()
     context.load_verify_locations(certifi.where())
+    return context
+
+
+def tls_context(authority: str = "", *, verify: bool = True) -> ssl.SSLContext:
+    """Trusts the certificates of `authority` (PEM) and nobody else, or the system's; TLS 1.2 at least.
+
+    Raises ssl.SSLError when `authority` holds no certificate. Without `verify` anybody may answer.
+    """
+    context = ssl.create_default_context(cadata=authority or None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
     return context
 
 
@@ -107,13 +126,13 @@ class _PinnedNetwork(httpcore.NetworkBackend):
             # A dead first address must leave time for the next one.
             share = self._deadline.left() / (len(self._addresses) - tried)
             try:
-                return _Stream(socket.create_connection((str(address), port), share), self._deadline)
+                return TimedStream(socket.create_connection((str(address), port), share), self._deadline)
             except OSError:
                 continue
-        return _Stream(socket.create_connection((str(last), port), self._deadline.left()), self._deadline)
+        return TimedStream(socket.create_connection((str(last), port), self._deadline.left()), self._deadline)
 
 
-class _Stream(httpcore.NetworkStream):
+class TimedStream(httpcore.NetworkStream):
     """A socket whose every step ends at the one deadline, so that a drip of bytes does not move it."""
 
     def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
@@ -136,31 +155,31 @@ class _Stream(httpcore.NetworkStream):
     ) -> httpcore.NetworkStream:
         try:
             self._sock.settimeout(self._deadline.left())
-            return _Stream(ssl_context.wrap_socket(self._sock, server_hostname=server_hostname), self._deadline)
+            return TimedStream(ssl_context.wrap_socket(self._sock, server_hostname=server_hostname), self._deadline)
         except BaseException:
             self.close()
             raise
 
 
 @contextmanager
-def _in_words(target: Target, deadline: Deadline) -> Iterator[None]:
+def in_words(place: str, deadline: Deadline) -> Iterator[None]:
+    """Say what goes wrong with the network as a FetchError that names `place`."""
     try:
         yield
     except TimeoutError as error:
         raise deadline.missed() from error
     except ssl.SSLCertVerificationError as error:
         raise FetchError(
-            _("the certificate of %(place)s is not valid: %(error)s")
-            % {"place": target.place, "error": error.verify_message}
+            _("the certificate of %(place)s is not valid: %(error)s") % {"place": place, "error": error.verify_message}
         ) from error
     except ssl.SSLError as error:
-        raise FetchError(_("TLS with %(place)s failed: %(error)s") % {"place": target.place, "error": error}) from error
+        raise FetchError(_("TLS with %(place)s failed: %(error)s") % {"place": place, "error": error}) from error
     except OSError as error:
         said = error.strerror or str(error)
-        raise FetchError(_("no connection to %(place)s: %(error)s") % {"place": target.place, "error": said}) from error
+        raise FetchError(_("no connection to %(place)s: %(error)s") % {"place": place, "error": said}) from error
     except httpcore.ProtocolError as error:
         raise FetchError(
-            _("%(place)s does not speak HTTP as it should: %(error)s") % {"place": target.place, "error": error}
+            _("%(place)s does not speak HTTP as it should: %(error)s") % {"place": place, "error": error}
         ) from error
 
 

@@ -1,0 +1,39 @@
+"""HTTP over a unix socket of this machine, with the deadline and the caps of `portal.toolkit.http`."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+from typing import Any
+
+import httpcore
+
+from portal.toolkit.http import Fetched, TimedStream, ask, in_words
+from portal.toolkit.targets import Deadline
+
+_ORIGIN = httpcore.Origin(b"http", b"localhost", 80)
+
+
+def fetch_unix(path: str, target: str, *, timeout_s: float, max_bytes: int) -> Fetched:
+    """GET `target` (path and query) from whoever listens at the socket `path`. Raises FetchError, as `fetch` does."""
+    deadline = Deadline(timeout_s)
+    connection = httpcore.HTTPConnection(_ORIGIN, uds=path, network_backend=_UnixNetwork(deadline))
+    with in_words(path, deadline), connection:
+        return ask(connection, _ORIGIN, target.encode(), {"Host": "localhost", "Accept": "*/*"}, max_bytes)
+
+
+class _UnixNetwork(httpcore.NetworkBackend):
+    def __init__(self, deadline: Deadline) -> None:
+        self._deadline = deadline
+
+    def connect_unix_socket(
+        self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
+    ) -> httpcore.NetworkStream:
+        wire = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            wire.settimeout(self._deadline.left())
+            wire.connect(path)
+        except BaseException:
+            wire.close()
+            raise
+        return TimedStream(wire, self._deadline)
