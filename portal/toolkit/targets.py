@@ -30,7 +30,8 @@ from portal.toolkit.addresses import (
 log = structlog.get_logger(__name__)
 
 MAX_WORDS = 200
-DEFAULT_PORTS = {"http": 80, "https": 443}
+DEFAULT_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "postgres": 5432, "redis": 6379, "rediss": 6379}
+WEB = ("http", "https")
 
 
 class FetchError(Exception):
@@ -38,6 +39,10 @@ class FetchError(Exception):
 
     def __init__(self, reason: str) -> None:
         super().__init__(printable(reason, 500))
+
+
+class RefusedError(FetchError):
+    """The place itself is wrong or not permitted: nothing was connected to, and trying again changes nothing."""
 
 
 def printable(text: str, most: int = MAX_WORDS) -> str:
@@ -80,12 +85,14 @@ class Target:
     @property
     def place(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+        return host if self.port == DEFAULT_PORTS.get(self.scheme) else f"{host}:{self.port}"
 
 
-def check_place(url: str, *, timeout_s: float = 2.0, resolve: Resolve | None = None) -> None:
-    """Raise FetchError when `fetch` would refuse to connect to `url`. A name that is not known yet is no objection."""
-    target = parse_target(url)
+def check_place(
+    url: str, schemes: Sequence[str] = WEB, *, timeout_s: float = 2.0, resolve: Resolve | None = None
+) -> None:
+    """Raise RefusedError when nobody would connect to `url`. A name that is not known yet is no objection."""
+    target = parse_target(url, schemes)
     try:
         addresses = _addresses(target, resolve or resolve_name, Deadline(timeout_s))
     except FetchError:
@@ -93,22 +100,25 @@ def check_place(url: str, *, timeout_s: float = 2.0, resolve: Resolve | None = N
     _permitted(target, addresses)
 
 
-def parse_target(url: str) -> Target:
+def parse_target(url: str, schemes: Sequence[str] = WEB) -> Target:
     """Take `url` apart, strictly: what two libraries could read in two ways is refused."""
     if not url.isprintable() or "\\" in url or " " in url.strip():
-        raise FetchError(_("the URL has spaces, backslashes or control characters in it"))
+        raise RefusedError(_("the URL has spaces, backslashes or control characters in it"))
     try:
         parts = httpx.URL(url.strip())
         host = parts.raw_host.decode("ascii").lower()
     except (httpx.InvalidURL, UnicodeError, ValueError) as error:
-        raise FetchError(_("the URL is not valid: %(error)s") % {"error": error}) from error
-    if parts.scheme not in DEFAULT_PORTS:
-        raise FetchError(_("the URL must start with http:// or https://"))
+        raise RefusedError(_("the URL is not valid: %(error)s") % {"error": error}) from error
+    if parts.scheme not in schemes:
+        starts = [f"{scheme}://" for scheme in schemes]
+        raise RefusedError(_("the URL must start with %(starts)s") % {"starts": _(" or ").join(starts)})
     if parts.userinfo:
-        raise FetchError(_("the URL must not hold a user name or password"))
-    port = DEFAULT_PORTS[parts.scheme] if parts.port is None else parts.port
+        raise RefusedError(_("the URL must not hold a user name or password"))
+    port = DEFAULT_PORTS.get(parts.scheme) if parts.port is None else parts.port
+    if port is None:
+        raise RefusedError(_("the URL needs a port, like %(scheme)s://192.0.2.7:25") % {"scheme": parts.scheme})
     if not 1 <= port <= 65535:
-        raise FetchError(_("port %(port)d does not exist") % {"port": port})
+        raise RefusedError(_("port %(port)d does not exist") % {"port": port})
     return Target(parts.scheme, _plain_host(host), port, parts.raw_path)
 
 
@@ -119,9 +129,9 @@ def _plain_host(host: str) -> str:
     except ValueError:
         pass
     if looks_numeric(host):
-        raise FetchError(_("write the address %(host)s in the usual way, like 192.0.2.7") % {"host": host})
+        raise RefusedError(_("write the address %(host)s in the usual way, like 192.0.2.7") % {"host": host})
     if not is_name(host):
-        raise FetchError(_("“%(host)s” is not the name of a machine") % {"host": host})
+        raise RefusedError(_("“%(host)s” is not the name of a machine") % {"host": host})
     return host
 
 
@@ -160,7 +170,7 @@ def _addresses(target: Target, resolve: Resolve, deadline: Deadline) -> Sequence
 
 def _permitted(target: Target, addresses: Sequence[Address]) -> list[Address]:
     if target.host in METADATA_NAMES:
-        raise FetchError(_("%(host)s is a cloud's metadata service") % {"host": target.host})
+        raise RefusedError(_("%(host)s is a cloud's metadata service") % {"host": target.host})
     own = own_services()
     refusals = {address: objection(address, target.port, own) for address in addresses}
     permitted = [
@@ -170,7 +180,7 @@ def _permitted(target: Target, addresses: Sequence[Address]) -> list[Address]:
         reason = next((reason for reason in refusals.values() if reason), None)
         if reason is None:
             raise FetchError(_("the name %(name)s has no address (DNS)") % {"name": target.host})
-        raise FetchError(
+        raise RefusedError(
             _("%(reason)s; only the setting PORTAL_SCRAPE_ALLOW can permit it (here: %(place)s)")
             % {"reason": reason, "place": target.place}
         )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterable
 from typing import Any
 
 import httpcore
 
-from portal.toolkit.http import Fetched, TimedStream, ask, in_words
+from portal.toolkit.http import Fetched, ask
 from portal.toolkit.targets import Deadline
+from portal.toolkit.wire import dial_unix, in_words
 
 _ORIGIN = httpcore.Origin(b"http", b"localhost", 80)
 
@@ -29,11 +29,4 @@ class _UnixNetwork(httpcore.NetworkBackend):
     def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
     ) -> httpcore.NetworkStream:
-        wire = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            wire.settimeout(self._deadline.left())
-            wire.connect(path)
-        except BaseException:
-            wire.close()
-            raise
-        return TimedStream(wire, self._deadline)
+        return dial_unix(path, self._deadline)

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.core.exceptions import ImproperlyConfigured
 
-from portal.toolkit import http, targets
+from portal.toolkit import http, targets, wire
 from portal.toolkit.addresses import parse_allowance
 from portal.toolkit.http import Fetched, FetchError, fetch
 from tests.toolkit.server import page, raw, serving
@@ -385,9 +385,9 @@ def server_tls(certificate: Path) -> ssl.SSLContext:
 def trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What an operator does who runs an authority of their own."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    http._tls.cache_clear()
+    wire.usual_tls.cache_clear()
     yield
-    http._tls.cache_clear()
+    wire.usual_tls.cache_clear()
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(certificate: Path) -> None:
