@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from django.db import connection, transaction
-from django.db.models import Count, Max, Min, Q
+from django.db.models import Case, Count, F, Max, Min, Q, Value, When
+from django.db.models.functions import Greatest, Least
 from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
@@ -16,6 +17,7 @@ from monitoring.history.read import newest_instants
 from monitoring.models import Server, ServerState, Simulation
 from portal.toolkit.instants import from_ms
 from portal.toolkit.live.touch import touch
+from portal.toolkit.sentence import sentence
 
 SIMULATION_INTERVAL_S = 5
 SILENT_AFTER_INTERVALS = 3
@@ -28,6 +30,7 @@ NEVER_SEEN = _("No data has arrived yet.")
 SILENT = _("No data arrives any more.")
 PAUSED = _("Paused by an admin.")
 SOURCES_PAUSED = _("All its sources are paused.")
+FINDER_PAUSED = _("Paused with %(server)s, where it was found.")
 WAITING = _("Waiting for data.")
 
 NOT_FRESH = (ServerState.UNKNOWN, ServerState.OFFLINE, ServerState.PAUSED)
@@ -179,12 +182,17 @@ class _Watched:
 
 
 def _watched() -> list[_Watched]:
+    """Every server; two queries. What a source has found is read whenever that source is."""
     simulation = Simulation.objects.first() or Simulation()
     rows = Server.objects.annotate(
-        interval_s=Min("sources__interval_s", filter=Q(sources__paused=False)),
-        failed_at=Max("sources__error_at"),
-        read_at=Max("sources__ok_at"),
-        sources_in_all=Count("sources"),
+        interval_s=Least(
+            Min("sources__interval_s", filter=Q(sources__paused=False)),
+            Case(When(found_by__paused=False, then="found_by__interval_s")),
+        ),
+        failed_at=Greatest(Max("sources__error_at"), F("found_by__error_at")),
+        read_at=Greatest(Max("sources__ok_at"), F("found_by__ok_at")),
+        sources_in_all=Count("sources") + Case(When(found_by=None, then=0), default=1),
+        finder_paused=Case(When(found_by__server__paused=True, then="found_by__server__name"), default=Value("")),
     ).values_list(
         "pk",
         "state",
@@ -197,20 +205,34 @@ def _watched() -> list[_Watched]:
         "failed_at",
         "read_at",
         "sources_in_all",
+        "finder_paused",
+        named=True,
     )
     watched = []
-    for pk, state, since, reason, seen_at, is_paused, simulated, interval_s, failed_at, read_at, sources in rows:
-        tried_at = max((at for at in (failed_at, read_at) if at), default=None)
-        if simulated:
+    for row in rows:
+        is_paused, interval_s = row.paused, row.interval_s
+        tried_at = max((at for at in (row.failed_at, row.read_at) if at), default=None)
+        if row.simulated:
             is_paused, interval_s, tried_at = (
                 is_paused or simulation.paused,
                 SIMULATION_INTERVAL_S,
                 simulation.generated_until,
             )
-        paused = PAUSED if is_paused else SOURCES_PAUSED if sources and interval_s is None else ""
-        every_s = interval_s or DEFAULT_INTERVAL_S
+        paused = PAUSED if is_paused else SOURCES_PAUSED if row.sources_in_all and interval_s is None else ""
+        if row.finder_paused and not paused and row.sources_in_all == 1:
+            paused = sentence(FINDER_PAUSED, server=row.finder_paused)
         watched.append(
-            _Watched(pk, ServerState(state), since, reason, seen_at, paused, every_s, interval_s is not None, tried_at)
+            _Watched(
+                row.pk,
+                ServerState(row.state),
+                row.state_since,
+                row.state_reason,
+                row.seen_at,
+                paused,
+                interval_s or DEFAULT_INTERVAL_S,
+                interval_s is not None,
+                tried_at,
+            )
         )
     return watched
 

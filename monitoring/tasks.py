@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from monitoring import hot, states
 from monitoring.collectors import run
+from monitoring.collectors.found import forget_gone
 from monitoring.history.compact import compact_due
 from monitoring.history.late import merge_late
 from monitoring.history.retention import apply_retention
@@ -32,7 +33,9 @@ def freshness_task() -> None:
 
 @shared_task  # type: ignore[untyped-decorator]
 def retention_task() -> None:
-    apply_retention(timezone.now())
+    now = timezone.now()
+    apply_retention(now)
+    forget_gone(now)
 
 
 @shared_task  # type: ignore[untyped-decorator]

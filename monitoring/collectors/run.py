@@ -10,6 +10,7 @@ import math
 import random
 import threading
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,10 +21,12 @@ from django.db import Error, InterfaceError, OperationalError, connections
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from monitoring.collectors.base import Collected, CollectError, collector
+from monitoring.collectors import found
+from monitoring.collectors.base import CollectError, collector
 from monitoring.history.frame import Frame, Refusal
 from monitoring.history.record import record
 from monitoring.models import Collector, Source
+from portal.toolkit.instants import from_ms
 from portal.toolkit.targets import printable
 
 log = structlog.get_logger(__name__)
@@ -129,17 +132,22 @@ def _collect_and_record(source: Source, began: float) -> Outcome:
     collected = collector(source.collector)(source, at_ms)
     duration_ms = _ms_since(began)
     numbers = np.fromiter(collected.values.values(), np.float64, len(collected.values))
-    frame = Frame(source.server_id, at_ms, tuple(collected.values), numbers)
-    refused = record([frame], origin=source.collector).refused
-    return Outcome(True, _complaint(collected, refused), duration_ms, collected.samples)
+    frames = [Frame(source.server_id, at_ms, tuple(collected.values), numbers)]
+    complaints = [collected.complaint]
+    if collected.found is not None:
+        roster = found.enrol(source, collected.found, from_ms(at_ms))
+        frames += found.frames_of(roster, collected.found, at_ms)
+        complaints.append(roster.complaint)
+    refused = record(frames, origin=source.collector).refused
+    return Outcome(True, _complaint(complaints, refused), duration_ms, collected.samples)
 
 
 def _ms_since(began: float) -> int:
     return round(1000 * (time.monotonic() - began))
 
 
-def _complaint(collected: Collected, refused: list[Refusal]) -> str:
-    words = [collected.complaint] if collected.complaint else []
+def _complaint(complaints: Iterable[str], refused: Sequence[Refusal]) -> str:
+    words = [complaint for complaint in complaints if complaint]
     if refused:
         names = ", ".join(sorted({refusal.metric or "*" for refusal in refused})[:5])
         words.append(

@@ -8,7 +8,8 @@ from datetime import datetime
 
 import numpy as np
 from django.db import connection
-from django.db.models import Max, Q
+from django.db.models import F, Max, Q
+from django.db.models.functions import Greatest
 
 from monitoring.history.encode import slots_of
 from monitoring.history.frame import Floats, SeriesName
@@ -90,9 +91,12 @@ def extremes(server_id: int, metric: str, labels: str, start: datetime, end: dat
 
 def intervals(server_ids: Collection[int] | None = None) -> dict[int, int]:
     """How many seconds lie between two samples of each server (of all, when None is given): its slowest source's
-    interval, that of the simulation, or DEFAULT_INTERVAL_S where nobody knows. One query."""
+    interval or that of the source that found it, that of the simulation, or DEFAULT_INTERVAL_S where nobody knows. One
+    query."""
     servers = Server.objects.order_by() if server_ids is None else Server.objects.order_by().filter(pk__in=server_ids)
-    rows = servers.annotate(every_s=Max("sources__interval_s", filter=Q(sources__paused=False)))
+    rows = servers.annotate(
+        every_s=Greatest(Max("sources__interval_s", filter=Q(sources__paused=False)), F("found_by__interval_s"))
+    )
     return {
         pk: SIMULATION_INTERVAL_S if simulated else every_s or DEFAULT_INTERVAL_S
         for pk, simulated, every_s in rows.values_list("pk", "simulated", "every_s")
@@ -110,7 +114,8 @@ def fingerprint() -> tuple[object, ...]:
             """
             SELECT
                 (SELECT (count(*), bit_xor(hashtextextended(
-                    concat_ws('/', id, kind, group_id, paused, simulated), 0)))::text FROM monitoring_server),
+                    concat_ws('/', id, kind, group_id, paused, simulated, coalesce(found_by_id, 0)), 0
+                )))::text FROM monitoring_server),
                 (SELECT (count(*), bit_xor(hashtextextended(
                     concat_ws('/', id, server_id, interval_s, paused), 0)))::text FROM monitoring_source),
                 (SELECT paused FROM monitoring_simulation WHERE id = 1),
