@@ -64,6 +64,7 @@ INSTALLED_APPS = [
     "django_htmx",
     "django_structlog",
     "lucide",
+    "ninja",
     "servestatic.runserver_nostatic",
     "simple_history",
 ]
@@ -77,6 +78,7 @@ MIDDLEWARE = [
     "servestatic.middleware.ServeStaticMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "django.middleware.gzip.GZipMiddleware",
+    "portal.middleware.ApiMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -226,6 +228,7 @@ if BEHIND_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 CORS_ALLOWED_ORIGINS = env.origins("ALLOWED_ORIGINS")
 CORS_URLS_REGEX = r"^/api/.*$"
+CORS_EXPOSE_HEADERS = ["Age", "Allow", "ETag", "Retry-After"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2_500_000
 
 # --- Language and time ----------------------------------------------------------------------------------------------

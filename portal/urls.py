@@ -7,6 +7,7 @@ from django.contrib import admin
 from django.urls import include, path
 
 from portal import views
+from portal.api import api_urls
 
 # The admin's own sign-in knows neither the second factor nor the rate limits.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
@@ -15,6 +16,7 @@ urlpatterns = [
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),
     path("admin/", admin.site.urls),
+    path("api/", api_urls()),
     path("accounts/", include("portal.accounts.urls")),
     path("accounts/", include("allauth.urls")),
     path("alerts/", include("alerts.urls")),

@@ -17,16 +17,34 @@ from django.shortcuts import resolve_url
 from django.utils import timezone, translation
 from django.utils.http import url_has_allowed_host_and_scheme
 
+from portal.accounts import tokens
 from portal.accounts.models import User
+from portal.toolkit.api import error, words_for
+
+API = "/api/"
 
 
 class SignedInMiddleware(LoginRequiredMiddleware):
-    """Every view needs a signed-in person unless it is marked with `login_not_required`."""
+    """Every view needs a signed-in person unless it is marked with `login_not_required`.
+
+    Under /api/ that may be a program with a read token. One that comes with a token is who the token says, or nobody,
+    whatever its cookies say.
+    """
+
+    def process_view(
+        self, request: HttpRequest, view_func: Callable[..., Any], view_args: Any, view_kwargs: Any
+    ) -> HttpResponse | None:
+        if request.path.startswith(API) and (sent := tokens.sent_with(request)) is not None:
+            request.user = tokens.person_of(sent, request.META.get("REMOTE_ADDR", "")) or AnonymousUser()
+        answer: HttpResponse | None = super().process_view(request, view_func, view_args, view_kwargs)
+        return answer
 
     def handle_no_permission(  # type: ignore[override]
         self, request: HttpRequest, view_func: Callable[..., Any]
     ) -> HttpResponse:
         """A page goes to sign-in. A script is told so with 401: it would swap a sign-in page into a card."""
+        if request.path.startswith(API):
+            return error(401, words_for(401), {"WWW-Authenticate": 'Bearer realm="OpenManager"'})
         if not _asked_by_script(request):
             return super().handle_no_permission(request, view_func)
         sign_in = redirect_to_login(_page_of(request), resolve_url(settings.LOGIN_URL)).url

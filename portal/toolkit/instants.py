@@ -23,6 +23,11 @@ def from_ms(milliseconds: int) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
+def iso(instant: datetime) -> str:
+    """ISO 8601 in UTC with milliseconds, as programs get it: 2026-01-31T12:00:00.000Z."""
+    return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def zone_named(name: str) -> ZoneInfo:
     """UTC when the system does not know it, or not any more."""
     try:
@@ -37,7 +42,6 @@ def time_tag(instant: datetime, show: str = "") -> SafeString:
 
     What stands in it until then is UTC and the same for everyone, so that a fragment may be sent to many.
     """
-    utc = instant.astimezone(UTC)
-    stamp = utc.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    stamp = iso(instant)
     how = f' data-show="{show}"' if show else ""
     return SafeString(f'<time datetime="{stamp}"{how}>{stamp[:10]} {stamp[11:19]} UTC</time>')

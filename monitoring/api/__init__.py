@@ -1,0 +1,11 @@
+"""What programs read about servers: one router per module, put together by `portal.api`."""
+
+from __future__ import annotations
+
+from ninja import Router
+
+from monitoring.api import dashboard
+
+ROUTERS: list[Router] = [dashboard.router]
+"""A new module of this folder joins by its router here. Operations need no rights of their own: who asks is signed in,
+`request.user`, a read token's person too; what they may see is `monitoring.access`'s to say."""
