@@ -8,6 +8,7 @@ from django.utils import timezone
 from monitoring import hot, states
 from monitoring.collectors import run
 from monitoring.collectors.found import forget_gone
+from monitoring.exports import writing
 from monitoring.history.compact import compact_due
 from monitoring.history.late import merge_late
 from monitoring.history.retention import apply_retention
@@ -51,3 +52,13 @@ def merge_late_task() -> None:
 @shared_task  # type: ignore[untyped-decorator]
 def compact_task() -> None:
     compact_due(timezone.now())
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def export_task() -> None:
+    writing.write_due(timezone.now())
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def forget_exports_task() -> None:
+    writing.forget(timezone.now())

@@ -299,6 +299,12 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 600.0,
         "options": {"expires": 600, "queue": "bulk"},
     },
+    "export": {"task": "monitoring.tasks.export_task", "schedule": 2.0, "options": {"expires": 2, "queue": "bulk"}},
+    "forget-exports": {
+        "task": "monitoring.tasks.forget_exports_task",
+        "schedule": 600.0,
+        "options": {"expires": 600, "queue": "bulk"},
+    },
     "forget-sessions": {
         "task": "portal.tasks.forget_sessions_task",
         "schedule": 3600.0,
