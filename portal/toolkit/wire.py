@@ -35,7 +35,8 @@ class TimedStream(httpcore.NetworkStream):
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._sock.settimeout(self._deadline.left())
-        self._sock.sendall(buffer)
+        if buffer:  # an empty one still breaks on a unix socket whose other end has answered and gone
+            self._sock.sendall(buffer)
 
     def close(self) -> None:
         self._sock.close()
