@@ -22,9 +22,11 @@ from monitoring.collectors.measures import (
     percent,
     tidy,
 )
+from monitoring.collectors.options import Needs
 from monitoring.history.frame import SeriesName
 from monitoring.models import Source
 
+NEEDS = Needs(url="none")
 _SNMP = Path("/proc/net/snmp")
 
 

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 
 from monitoring.catalogue import BY_NAME
 from monitoring.collectors import exposition, mapping
 from monitoring.collectors.base import Collected, CollectError
 from monitoring.collectors.counters import Counters
+from monitoring.collectors.credentials import parts_of
 from monitoring.collectors.exposition import Exposition
 from monitoring.collectors.measures import Values, tidy
+from monitoring.collectors.options import Needs, secret_of
+from monitoring.collectors.web import authorization, check_url
 from monitoring.history.frame import SeriesName, canonical_labels
 from monitoring.models import Source
 from portal.toolkit.http import Fetched, FetchError, fetch
-from portal.toolkit.targets import check_place, printable
+from portal.toolkit.targets import printable
 
 MAX_BYTES = 16_000_000
 MAX_LABELS = 2000  # bytes: the labels are part of an index, whose rows have a limit
 ACCEPT = "text/plain;version=0.0.4,application/openmetrics-text;version=1.0.0;q=0.8,*/*;q=0.1"
 
+NEEDS = Needs(
+    check_url=check_url,
+    says=_lazy("An address that shows metrics: http://192.0.2.7:9100/metrics, with a user or a token if it asks."),
+    secret=True,
+)
+
 
 def collect(source: Source, now_ms: int) -> Collected:
+    parts = parts_of(source.url)
+    headers = authorization(parts.user_name, secret_of(source))
     try:
-        answer = fetch(source.url, timeout_s=source.timeout_s, max_bytes=MAX_BYTES, accept=ACCEPT)
+        answer = fetch(parts.bare, timeout_s=source.timeout_s, max_bytes=MAX_BYTES, accept=ACCEPT, headers=headers)
     except FetchError as error:
         raise CollectError(str(error)) from error
     shown = read(answer, limit=source.sample_limit, everything=source.keep_everything)
@@ -85,14 +96,3 @@ def _other_values(shown: Exposition, counters: Counters) -> Values:
             continue
         values[name] = counters.rate(mapping.series_key(sample), sample.value) if kind == "counter" else sample.value
     return values
-
-
-def check_url(url: str) -> None:
-    """Raise ValidationError, in words for whoever typed it, when `url` is not one that could be collected from.
-
-    May ask the DNS for up to 2 s; a name that it does not know yet is accepted.
-    """
-    try:
-        check_place(url)
-    except FetchError as error:
-        raise ValidationError(str(error), code="url") from error

@@ -80,18 +80,19 @@ class Source(models.Model):
 
     def clean(self) -> None:
         """A URL for those who are read by one, and only for them. May ask the DNS for up to 2 s."""
-        from monitoring.collectors.prometheus import check_url
+        from monitoring.collectors.options import needs_of
 
         self.url = self.url.strip()
-        if self.collector == Collector.PROMETHEUS:
-            if not self.url:
-                raise ValidationError({"url": _("A Prometheus endpoint needs a URL.")}, code="required")
+        needs = needs_of(self.collector)
+        if needs.url == "needed" and not self.url:
+            raise ValidationError({"url": _("This kind of source needs a URL.")}, code="required")
+        if needs.url == "none" and self.url:
+            raise ValidationError({"url": _("This kind of source is read without a URL: leave it empty.")})
+        if self.url and needs.check_url is not None:
             try:
-                check_url(self.url)
+                needs.check_url(self.url)
             except ValidationError as error:
                 raise ValidationError({"url": error}) from error
-        elif self.url:
-            raise ValidationError({"url": _("This machine is read without a URL: leave it empty.")})
 
 
 class Simulation(models.Model):

@@ -60,10 +60,14 @@ class Deadline:
 
     def left(self) -> float:
         """Seconds left, more than 0; FetchError when there are none."""
-        left = self._end - time.monotonic()
+        left = self.rest()
         if left <= 0:
             raise self.missed()
         return left
+
+    def rest(self) -> float:
+        """Seconds left; 0 or less when there are none."""
+        return self._end - time.monotonic()
 
     def missed(self) -> FetchError:
         return FetchError(_("no complete answer within %(seconds)g s") % {"seconds": self.seconds})

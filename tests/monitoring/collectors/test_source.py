@@ -24,10 +24,10 @@ def words_for(url: str, kind: str = "prometheus") -> str:
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("", "A Prometheus endpoint needs a URL."),
+        ("", "This kind of source needs a URL."),
         ("ftp://10.0.0.1/metrics", "the URL must start with http:// or https://"),
         ("10.0.0.1:9100", "the URL must start with http:// or https://"),
-        ("http://admin:secret@10.0.0.1/", "the URL must not hold a user name or password"),
+        ("http://admin:secret@10.0.0.1/", "The password belongs into its own field."),
         ("http://127.0.0.1:9100/metrics", "127.0.0.1 is the portal's own machine (loopback); only the setting"),
         ("http://localhost:9100/metrics", "(loopback); only the setting PORTAL_SCRAPE_ALLOW can permit it"),
         ("http://169.254.169.254/latest/", "169.254.169.254 is link-local, where metadata services are"),
