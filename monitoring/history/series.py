@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from django.db import transaction
-from django.db.models import Count
+from django.db.models import Count, F
 from numpy.typing import NDArray
 
 from monitoring.history.frame import Layout, SeriesName
-from monitoring.models import SLOTS_PER_BLOCK, Metric, Series, Server
+from monitoring.models import SLOTS_PER_BLOCK, Metric, PushToken, Series, Server
 
 CACHED_SERIES = 1_000_000
 """How many names the remembered layouts may hold together; labels that come and go make new layouts without end."""
@@ -35,6 +35,13 @@ class Place(NamedTuple):
 
     block: int
     slot: int
+
+
+class SeriesBudget(NamedTuple):
+    """How many series a push token may have in all."""
+
+    token_id: int
+    most: int
 
 
 Plan = tuple[BlockPlan, ...]
@@ -79,6 +86,23 @@ def _remember(made: dict[Pair, Plan]) -> None:
             _plans.clear()
             _plan.cache_clear()
         _plans.update(made)
+
+
+def admit(wanted: Mapping[int, Collection[SeriesName]], budget: SeriesBudget) -> dict[int, dict[SeriesName, Place]]:
+    """Where each series of these servers lives, with the wanted ones that did not exist and that `budget` has room for.
+
+    A wanted name that is missing in the answer was over the budget; a server that is missing in it does not exist.
+    One query when all is known. Must not be called inside a transaction.
+    """
+    places = places_of(wanted)
+    missing = {server_id: set(names) - places[server_id].keys() for server_id, names in wanted.items()}
+    missing = {server_id: names for server_id, names in missing.items() if names}
+    if missing:
+        existing = _make_series(missing, budget)
+        places |= places_of(existing)
+        for gone in missing.keys() - existing:
+            del places[gone]
+    return places
 
 
 def _make_plans(pairs: Sequence[Pair]) -> dict[Pair, Plan]:
@@ -131,23 +155,50 @@ def in_portions(server_ids: Sequence[int], most_series: int) -> Iterator[list[in
 
 
 @transaction.atomic(durable=True)  # what a caller could roll back must not be remembered
-def _make_series(missing: dict[int, set[SeriesName]]) -> set[int]:
-    """Give the named series slots, after the ones that are taken. Returns the ids of servers that exist."""
+def _make_series(missing: Mapping[int, set[SeriesName]], budget: SeriesBudget | None = None) -> set[int]:
+    """Give the named series slots, after the ones that are taken, as many as `budget` has room for.
+
+    Returns the ids of servers that exist.
+    """
+    room = _room(budget, sum(map(len, missing.values()))) if budget else None
     locked = set(
         Server.objects.select_for_update(no_key=True).filter(pk__in=missing).order_by("pk").values_list("pk", flat=True)
     )
-    metric_ids = _metric_ids({name.metric for server_id in locked for name in missing[server_id]})
+    if room == 0:
+        return locked
     places = places_of(locked)
+    chosen: dict[int, list[SeriesName]] = {}
+    for server_id in sorted(locked):
+        chosen[server_id] = sorted(missing[server_id] - places[server_id].keys())[:room]
+        room = None if room is None else room - len(chosen[server_id])
+    metric_ids = _metric_ids({name.metric for names in chosen.values() for name in names})
     new = []
-    for server_id in locked:
-        taken = places[server_id]
-        free = max((p.block * SLOTS_PER_BLOCK + p.slot for p in taken.values()), default=-1) + 1
-        for place, name in enumerate(sorted(missing[server_id] - taken.keys()), free):
-            block, slot = divmod(place, SLOTS_PER_BLOCK)
-            metric_id = metric_ids[name.metric]
-            new.append(Series(server_id=server_id, metric_id=metric_id, labels=name.labels, block=block, slot=slot))
+    for server_id, names in chosen.items():
+        free = max((p.block * SLOTS_PER_BLOCK + p.slot for p in places[server_id].values()), default=-1) + 1
+        for place, name in enumerate(names, free):
+            series = Series(server_id=server_id, metric_id=metric_ids[name.metric], labels=name.labels)
+            series.block, series.slot = divmod(place, SLOTS_PER_BLOCK)
+            series.pushed_by_id = budget.token_id if budget else None
+            new.append(series)
     Series.objects.bulk_create(new, batch_size=2000)
+    if budget and new:
+        PushToken.objects.filter(pk=budget.token_id).update(series_count=F("series_count") + len(new))
     return locked
+
+
+def _room(budget: SeriesBudget, wanted: int) -> int:
+    """How many of `wanted` new series the token may still have; its row stays locked until the caller's commit.
+
+    The kept count may be too high, as series go with their server: it is counted anew before anything is refused.
+    """
+    locked = PushToken.objects.select_for_update(no_key=True).filter(pk=budget.token_id)
+    count = locked.values_list("series_count", flat=True).first()
+    if count is None:
+        return 0
+    if wanted > budget.most - count:
+        count = Series.objects.filter(pushed_by=budget.token_id).count()
+        locked.update(series_count=count)
+    return max(0, budget.most - count)
 
 
 def _metric_ids(names: set[str]) -> dict[str, int]:

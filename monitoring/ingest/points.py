@@ -31,12 +31,20 @@ class Rejected:
     count: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What a sender tells of a host; it counts when the host joins. `kind` is a ServerKind."""
+
+    kind: str = "host"
+    description: str = ""
+
+
 @dataclass(slots=True)
 class Points:
     """Samples in columns: sample i is of `series[which[i]]`, at `at_ms[i]` (epoch ms UTC), with `values[i]`.
 
     NaN and stale markers are left out and counted in `gaps`; infinities are in `rejected`. `counters` names the metrics
-    that only grow. `intervals_s` says how often a host sends, where the sender tells it.
+    that only grow. Where the sender tells it, `intervals_s` says how often a host sends, and `hosts` what it is.
     """
 
     series: list[PointSeries] = field(default_factory=list)
@@ -47,6 +55,7 @@ class Points:
     rejected: list[Rejected] = field(default_factory=list)
     counters: set[str] = field(default_factory=set)
     intervals_s: dict[str, int] = field(default_factory=dict)
+    hosts: dict[str, HostFacts] = field(default_factory=dict)
 
 
 class BadBodyError(Exception):

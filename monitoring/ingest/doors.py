@@ -1,0 +1,18 @@
+"""Every way in, for the ASGI guard. A protocol is a module with `accept(push, token)`, and a line here."""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+from monitoring.ingest import agent, tokens
+from monitoring.ingest.answers import guarded
+from portal.toolkit.intake import Application, Door, Intake
+
+DOORS = [
+    Door("/api/push", ("POST",), guarded(agent.accept), agent.MAX_BYTES, agent.MAX_BYTES),
+]
+
+
+def intake(otherwise: Application | None = None) -> Intake:
+    """The ASGI application of all doors; other paths go to `otherwise`."""
+    return Intake(DOORS, tokens.look_up, otherwise, behind_proxy=settings.BEHIND_PROXY)

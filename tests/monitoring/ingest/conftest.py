@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from monitoring.ingest import doors, hosts, pace, shelves, tokens
+from monitoring.models import PushToken, ServerGroup
+from portal.toolkit.intake import Answer, Push
+
+TEXT = "omp_a-token-of-the-tests"
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered_of_pushes() -> Iterator[None]:
+    """Tests roll back what they made, so what this process remembers of it must go too."""
+    forget_all()
+    yield
+    forget_all()
+
+
+def forget_all() -> None:
+    hosts.forget()
+    shelves.forget()
+    pace.forget()
+    tokens._uses.clear()
+
+
+@pytest.fixture
+def make_token(group: ServerGroup) -> Callable[..., PushToken]:
+    def make(text: str = TEXT, **fields: Any) -> PushToken:
+        token = PushToken(**{"name": text, "group": group, **fields})
+        tokens.dress(token, text)
+        token.save()
+        return token
+
+    return make
+
+
+@pytest.fixture
+def token(make_token: Callable[..., PushToken]) -> PushToken:
+    return make_token()
+
+
+def push(token: PushToken, said: Any, path: str = "/api/push", **headers: str) -> Answer:
+    """What the door says, without the guard before it."""
+    body = said if isinstance(said, bytes) else json.dumps(said).encode()
+    named = {name.replace("_", "-"): text for name, text in headers.items()}
+    door = next(door for door in doors.DOORS if door.match(path) is not None)
+    return door.handler(Push(path, named, body, "10.0.0.7", {}, "POST", door.match(path) or {}), token)
