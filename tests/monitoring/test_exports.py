@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from django.http import Http404
+from django.test import Client
 from django.utils import timezone
 
 from monitoring.exports import asking, rows, writing
@@ -26,9 +27,10 @@ from monitoring.history.record import record
 from monitoring.history.seal import seal_due
 from monitoring.models import Batch, Membership, Server
 from monitoring.models.keeping import Export, ExportPart, ExportState
+from portal.accounts import tokens
 from portal.toolkit.instants import at_ms, from_ms
 from portal.toolkit.sentence import say
-from tests.cast import Cast, make_cast
+from tests.cast import Cast, make_cast, sign_in
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("empty_redis")]
 
@@ -268,3 +270,62 @@ def test_a_file_name_has_nothing_of_a_path_or_header(cast: Cast, start: datetime
     cast.server.name = '../evil"\r\nSet-Cookie: x.csv'
     export = Export(server=cast.server, starts_at=start, ends_at=start, format="csv")
     assert file_name(export).startswith("evil-Set-Cookie-x-csv_")
+
+
+# --- The API ----------------------------------------------------------------------------------------------------------
+
+
+def posted(browser: Client, cast: Cast, **wanted: Any) -> Any:
+    body = {"serverId": cast.server.pk, **wanted}
+    return browser.post("/api/monitoring/exports", body, content_type="application/json")
+
+
+def test_a_program_asks_waits_and_fetches(cast: Cast, start: datetime) -> None:
+    recorded(cast.server, start, hours=1)
+    reader = sign_in(cast.reader)
+    answer = posted(reader, cast, metrics=["cpu"], format="csv")
+    assert answer.status_code == 202
+    where = answer.headers["Location"]
+    waiting = reader.get(where).json()
+    assert (waiting["state"], waiting["share"], waiting["file"]) == ("waiting", 0, None)
+    assert reader.get(f"{where}/file").status_code == 409
+    writing.write_due(timezone.now())
+    done = reader.get(where).json()
+    assert (done["state"], done["share"], done["rows"]) == ("done", 1, 120)
+    file = reader.get(done["file"])
+    lines = b"".join(file).decode().splitlines()
+    assert (lines[0], len(lines)) == ("timestamp,cpu", 121)
+    assert file.headers["Content-Disposition"].startswith('attachment; filename="shop-web-1_')
+    packed = reader.get(done["file"], {"packed": "true"}, headers={"Accept-Encoding": "gzip"})
+    assert gzip.decompress(b"".join(packed)).decode().splitlines() == lines
+    assert "Content-Encoding" not in packed.headers
+
+
+def test_a_browser_needs_its_csrf_token_and_a_program_its_read_token(cast: Cast, start: datetime) -> None:
+    recorded(cast.server, start, hours=1)
+    browser = Client(enforce_csrf_checks=True)
+    browser.force_login(cast.reader)
+    assert posted(browser, cast).status_code == 403
+    token, text = tokens.make(cast.reader, "exporter")
+    token.save()
+    program = Client(enforce_csrf_checks=True, headers={"Authorization": f"Bearer {text}"})
+    assert posted(program, cast).status_code == 202
+
+
+def test_nobody_else_reaches_a_file(cast: Cast, start: datetime) -> None:
+    recorded(cast.server, start, hours=1)
+    where = posted(sign_in(cast.reader), cast).headers["Location"]
+    writing.write_due(timezone.now())
+    for other in (cast.stranger, cast.owner, cast.superuser):
+        for path in (where, f"{where}/file"):
+            assert sign_in(other).get(path).status_code == 404
+    assert posted(sign_in(cast.stranger), cast).status_code == 404
+    Membership.objects.filter(user=cast.reader).delete()
+    assert sign_in(cast.reader).get(f"{where}/file").status_code == 404
+
+
+def test_too_many_at_once_and_mistakes_are_told_apart(cast: Cast, start: datetime) -> None:
+    recorded(cast.server, start, hours=1)
+    reader = sign_in(cast.reader)
+    assert posted(reader, cast, metrics=["nothing"]).status_code == 400
+    assert [posted(reader, cast).status_code for _ in range(4)] == [202, 202, 202, 429]

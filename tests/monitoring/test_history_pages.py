@@ -15,15 +15,16 @@ from hypothesis import strategies as st
 
 from monitoring.history import horizon
 from monitoring.history.compact import compact_due
-from monitoring.history.frame import Frame, SeriesName
+from monitoring.history.frame import Frame, SeriesName, canonical_labels
 from monitoring.history.late import merge_late
 from monitoring.history.paging import page
 from monitoring.history.partitions import HOUR_MS
 from monitoring.history.read import read
 from monitoring.history.record import record
 from monitoring.history.seal import seal_due
-from monitoring.models import Batch, Server
+from monitoring.models import Batch, Metric, Server
 from portal.toolkit.instants import from_ms
+from tests.cast import Cast, make_cast, sign_in
 from tests.monitoring.history.conftest import DAY_MS, empty_history
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("empty_redis")]
@@ -162,3 +163,125 @@ def test_pages_together_are_what_read_gives(
     expected = everything(server, past, past + 2 * DAY_MS)
     assert walked(server, past, past + 2 * DAY_MS, backwards=True, limit=limit) == expected[::-1]
     assert walked(server, past, past + 2 * DAY_MS, backwards=False, limit=limit) == expected
+
+
+# --- The API ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cast(db: None) -> Cast:
+    return make_cast()
+
+
+def asked(cast: Cast, **query: Any) -> dict[str, Any]:
+    answer = sign_in(cast.reader).get("/api/monitoring/history", {"serverId": cast.server.pk, **query})
+    assert answer.status_code == 200, answer.content
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+def test_an_answer_has_columns_and_a_row_per_instant(cast: Cast, past: int) -> None:
+    core = SeriesName("cpu_core", canonical_labels({"core": "0"}))
+    record([Frame.of(cast.server.pk, past, {"cpu": 12.345678901234567, core: 3.0})], origin="test")
+    record([Frame.of(cast.server.pk, past + 5, {"cpu": 1.0})], origin="test")
+    body = asked(cast)
+    assert body["series"] == [
+        {"metric": "cpu", "labels": {}, "unit": "%", "counter": False},
+        {"metric": "cpu_core", "labels": {"core": "0"}, "unit": "%", "counter": False},
+    ]
+    day = from_ms(past).date()
+    assert body["rows"] == [
+        {"timestamp": f"{day}T00:00:00.005Z", "values": [1.0, None]},
+        {"timestamp": f"{day}T00:00:00.000Z", "values": [12.345678901234567, 3.0]},
+    ]
+    assert (body["next"], body["previous"], body["leftOut"]) == (None, None, 0)
+
+
+@pytest.mark.parametrize("order", ["desc", "asc"])
+def test_cursors_lead_through_all_pages_and_back(cast: Cast, past: int, order: str) -> None:
+    keep(cast.server, list(range(past, past + 250 * 5000, 5000)))
+    pages = [asked(cast, order=order)]
+    while pages[-1]["next"]:
+        pages.append(asked(cast, order=order, cursor=pages[-1]["next"]))
+    assert [len(one["rows"]) for one in pages] == [100, 100, 50]
+    stamps = [row["timestamp"] for one in pages for row in one["rows"]]
+    assert stamps == sorted(set(stamps), reverse=order == "desc")
+    back = asked(cast, order=order, cursor=pages[2]["previous"])
+    assert back["rows"] == pages[1]["rows"]
+    assert asked(cast, order=order, cursor=back["previous"])["rows"] == pages[0]["rows"]
+
+
+def test_what_came_since_is_on_the_page_before(cast: Cast, past: int) -> None:
+    keep(cast.server, list(range(past, past + 120 * 5000, 5000)))
+    older = asked(cast, cursor=asked(cast)["next"])
+    keep(cast.server, [past + DAY_MS])
+    first = asked(cast, cursor=older["previous"])
+    assert len(first["rows"]) == 100
+    newest = asked(cast, cursor=first["previous"])
+    assert [row["timestamp"] for row in newest["rows"]] == [f"{from_ms(past + DAY_MS):%FT%T}.000Z"]
+    assert newest["previous"] is None
+
+
+def test_range_metric_and_limit_narrow_it(cast: Cast, past: int) -> None:
+    keep(cast.server, list(range(past, past + 20_000, 1000)))
+    keep(cast.server, [past], "memory")
+    body = asked(
+        cast, metric="cpu", limit=5, **{"from": f"{from_ms(past):%FT%TZ}", "to": f"{from_ms(past + 8000):%FT%TZ}"}
+    )
+    assert [row["timestamp"][17:19] for row in body["rows"]] == ["07", "06", "05", "04", "03"]
+    assert [one["metric"] for one in body["series"]] == ["cpu"]
+    assert len(asked(cast, metric="cpu,memory")["series"]) == 2
+
+
+def test_a_page_comes_as_csv_with_a_link_to_the_next(cast: Cast, past: int) -> None:
+    keep(cast.server, [past, past + 1000])
+    reader = sign_in(cast.reader)
+    answer = reader.get("/api/monitoring/history", {"serverId": cast.server.pk, "format": "csv", "limit": 1})
+    assert answer.content.decode().splitlines() == [
+        "timestamp,cpu",
+        f"{from_ms(past + 1000):%FT%T}.000Z,{(past + 1000) % 997:.1f}",
+    ]
+    following = answer.headers["Link"].partition(">")[0][1:]
+    assert reader.get(following).content.decode().splitlines()[1].startswith(f"{from_ms(past):%FT%T}.000Z")
+
+
+def test_a_counter_is_given_as_it_was_sent_and_marked(cast: Cast, past: int) -> None:
+    record([Frame.of(cast.server.pk, past, {"requests_total": 1e15 + 1})], origin="test")
+    Metric.objects.filter(name="requests_total").update(is_counter=True)
+    body = asked(cast)
+    assert (body["series"][0]["counter"], body["rows"][0]["values"]) == (True, [1e15 + 1])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"cursor": "x"}, {"cursor": "b3h4"}, {"cursor": "é"}, {"limit": "0"}, {"limit": "1001"}, {"order": "up"},
+        {"format": "xml"}, {"from": "yesterday"}, {"from": "2026-01-01T00:00:00"}, {"serverId": ""},
+        {"serverId": "9" * 30},
+    ],
+)  # fmt: skip
+def test_what_cannot_be_asked_is_refused_in_words(cast: Cast, wrong: dict[str, str]) -> None:
+    answer = sign_in(cast.reader).get("/api/monitoring/history", {"serverId": cast.server.pk, **wrong})
+    assert (answer.status_code, set(answer.json()) >= {"error", "message", "timestamp"}) == (400, True)
+
+
+@pytest.mark.parametrize("year", ["0001", "9999"])
+def test_the_ends_of_time_are_a_range_like_any_other(cast: Cast, past: int, year: str) -> None:
+    keep(cast.server, [past])
+    ends = {"from": "0001-01-01T00:00:00+14:00", "to": f"{year}-12-31T23:59:59-12:00"}
+    assert len(asked(cast, **ends)["rows"]) == (year == "9999")
+
+
+def test_a_stranger_is_told_that_there_is_no_such_server(cast: Cast) -> None:
+    answer = sign_in(cast.stranger).get("/api/monitoring/history", {"serverId": cast.server.pk})
+    assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
+
+
+def test_a_page_of_the_api_costs_the_same_queries_however_many_series(
+    cast: Cast, past: int, django_assert_max_num_queries: Any
+) -> None:
+    record([Frame.of(cast.server.pk, past, {f"metric_{number}": 1.0 for number in range(150)})], origin="test")
+    reader = sign_in(cast.reader)
+    with django_assert_max_num_queries(18):
+        body = reader.get("/api/monitoring/history", {"serverId": cast.server.pk}).json()
+    assert (len(body["series"]), body["leftOut"]) == (100, 50)
