@@ -57,7 +57,7 @@ class Take:
 def fetch(
     url: str,
     *,
-    timeout_s: float,
+    timeout_s: float | Deadline,
     max_bytes: int,
     accept: str = "*/*",
     headers: Mapping[str, str] | None = None,
@@ -68,11 +68,11 @@ def fetch(
 ) -> Fetched:
     """Ask for `url`: any status but a redirect is an answer. Raises FetchError; RefusedError before any connection.
 
-    `timeout_s` is wall-clock time for all of it: look-up, connection, TLS, headers and body. `max_bytes` caps the body
-    after decompression; a larger one is an error. `tls` is another than the usual trust (`tls_context`). `take` says
-    otherwise about redirects and larger bodies.
+    `timeout_s` is wall-clock time for all of it: look-up, connection, TLS, headers and body; or the deadline of several
+    requests. `max_bytes` caps the body after decompression; a larger one is an error. `tls` is another than the usual
+    trust (`tls_context`). `take` says otherwise about redirects and larger bodies.
     """
-    deadline = Deadline(timeout_s)
+    deadline = timeout_s if isinstance(timeout_s, Deadline) else Deadline(timeout_s)
     target = parse_target(url)
     addresses = permitted_addresses(target, resolve or resolve_name, deadline)
     origin = httpcore.Origin(target.scheme.encode(), target.host.encode(), target.port)

@@ -14,9 +14,9 @@ from portal.toolkit.wire import dial_unix, in_words
 _ORIGIN = httpcore.Origin(b"http", b"localhost", 80)
 
 
-def fetch_unix(path: str, target: str, *, timeout_s: float, max_bytes: int) -> Fetched:
+def fetch_unix(path: str, target: str, *, timeout_s: float | Deadline, max_bytes: int) -> Fetched:
     """GET `target` (path and query) from whoever listens at the socket `path`. Raises FetchError, as `fetch` does."""
-    deadline = Deadline(timeout_s)
+    deadline = timeout_s if isinstance(timeout_s, Deadline) else Deadline(timeout_s)
     connection = httpcore.HTTPConnection(_ORIGIN, uds=path, network_backend=_UnixNetwork(deadline))
     with in_words(path, deadline), connection:
         return ask(connection, _ORIGIN, target.encode(), {"Host": "localhost", "Accept": "*/*"}, max_bytes)
