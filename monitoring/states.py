@@ -24,6 +24,9 @@ SILENT_AFTER_INTERVALS = 3
 SILENT_AFTER_AT_LEAST_S = 20
 DEFAULT_INTERVAL_S = 60
 KEEP_SEEN_EVERY = timedelta(minutes=1)
+AWAY_AFTER = timedelta(seconds=30)
+"""A sweep that comes later than that after the one before: the portal was away, and what was sent to it was not taken.
+"""
 
 # Reasons are stored sentences: kept in English, said in the language of whoever looks.
 NEVER_SEEN = _("No data has arrived yet.")
@@ -32,6 +35,7 @@ PAUSED = _("Paused by an admin.")
 SOURCES_PAUSED = _("All its sources are paused.")
 FINDER_PAUSED = _("Paused with %(server)s, where it was found.")
 WAITING = _("Waiting for data.")
+GONE = _("Its source does not find it any more.")
 
 NOT_FRESH = (ServerState.UNKNOWN, ServerState.OFFLINE, ServerState.PAUSED)
 
@@ -98,11 +102,14 @@ def sweep(now: datetime | None = None) -> list[int]:
     now = now or timezone.now()
     servers = _watched()
     seen = _seen_at(servers, now)
+    listening_since = _note_sweep(now)
     changes = {}
     for server in servers:
         seen_at = seen.get(server.pk)
         change = (
-            Change(ServerState.PAUSED, server.paused, seen_at) if server.paused else _freshness(server, seen_at, now)
+            Change(ServerState.PAUSED, server.paused, seen_at)
+            if server.paused
+            else _freshness(server, seen_at, now, listening_since)
         )
         if (change.state, change.reason) != (server.state, server.reason):
             changes[server.pk] = replace(change, was=server.state)
@@ -110,6 +117,18 @@ def sweep(now: datetime | None = None) -> list[int]:
         {server.pk: seen[server.pk] for server in servers if server.pk not in changes and _is_behind(server, seen)}
     )
     return set_states(changes, now)
+
+
+_sweeps: tuple[datetime, datetime] | None = None
+"""Since when this process has swept without a break, and its last sweep."""
+
+
+def _note_sweep(now: datetime) -> datetime:
+    """Since when somebody has been there to hear the servers that push."""
+    global _sweeps
+    unbroken = _sweeps is not None and abs(now - _sweeps[1]) <= AWAY_AFTER
+    _sweeps = (_sweeps[0] if unbroken and _sweeps else now, now)
+    return _sweeps[0]
 
 
 def pauses() -> dict[int, str]:
@@ -163,7 +182,7 @@ def _keep_seen(seen: Mapping[int, datetime]) -> None:
 class _Watched:
     """What the sweep knows of a server. `paused` is the reason, "" when it is not.
 
-    `is_read`: we go and get its data, last tried at `tried_at`; else it pushes.
+    `is_read`: we go and get its data, last tried at `tried_at`. `pushes`: it is known how often it sends by itself.
     """
 
     pk: int
@@ -174,6 +193,7 @@ class _Watched:
     paused: str
     interval_s: int
     is_read: bool
+    pushes: bool
     tried_at: datetime | None
 
     @property
@@ -206,6 +226,8 @@ def _watched() -> list[_Watched]:
         "read_at",
         "sources_in_all",
         "finder_paused",
+        "push_interval_s",
+        "gone_at",
         named=True,
     )
     watched = []
@@ -218,7 +240,10 @@ def _watched() -> list[_Watched]:
                 SIMULATION_INTERVAL_S,
                 simulation.generated_until,
             )
-        paused = PAUSED if is_paused else SOURCES_PAUSED if row.sources_in_all and interval_s is None else ""
+        silenced = row.sources_in_all and interval_s is None and row.push_interval_s is None
+        paused = PAUSED if is_paused else SOURCES_PAUSED if silenced else ""
+        if row.gone_at and not paused:
+            paused = GONE
         if row.finder_paused and not paused and row.sources_in_all == 1:
             paused = sentence(FINDER_PAUSED, server=row.finder_paused)
         watched.append(
@@ -229,15 +254,16 @@ def _watched() -> list[_Watched]:
                 row.state_reason,
                 row.seen_at,
                 paused,
-                interval_s or DEFAULT_INTERVAL_S,
+                min((s for s in (interval_s, row.push_interval_s) if s), default=DEFAULT_INTERVAL_S),
                 interval_s is not None,
+                row.push_interval_s is not None,
                 tried_at,
             )
         )
     return watched
 
 
-def _freshness(server: _Watched, seen_at: datetime | None, now: datetime) -> Change:
+def _freshness(server: _Watched, seen_at: datetime | None, now: datetime, listening_since: datetime) -> Change:
     if seen_at is None:
         return Change(ServerState.UNKNOWN, NEVER_SEEN)
     if _is_fresh(server, seen_at, now):
@@ -246,6 +272,8 @@ def _freshness(server: _Watched, seen_at: datetime | None, now: datetime) -> Cha
     if server.state == ServerState.PAUSED:
         return Change(ServerState.UNKNOWN, WAITING, seen_at)
     if server.is_read and (server.tried_at is None or server.tried_at <= seen_at):
+        return _as_it_is(server)
+    if server.pushes and now - listening_since <= server.silent_after:
         return _as_it_is(server)
     if server.state == ServerState.UNKNOWN and now - server.since <= server.silent_after:
         return _as_it_is(server)

@@ -13,6 +13,7 @@ from monitoring.history.compact import compact_due
 from monitoring.history.late import merge_late
 from monitoring.history.retention import apply_retention
 from monitoring.history.seal import seal_due
+from monitoring.ingest import heartbeat, receipts
 from monitoring.simulation.fleet import simulate_due
 
 
@@ -33,10 +34,16 @@ def freshness_task() -> None:
 
 
 @shared_task  # type: ignore[untyped-decorator]
+def jobs_task() -> None:
+    heartbeat.record_jobs(timezone.now())
+
+
+@shared_task  # type: ignore[untyped-decorator]
 def retention_task() -> None:
     now = timezone.now()
     apply_retention(now)
     forget_gone(now)
+    receipts.forget_old(now)
 
 
 @shared_task  # type: ignore[untyped-decorator]

@@ -1,4 +1,4 @@
-"""HTTP to Django, websockets to the one live socket: same hosts, same origin, same session."""
+"""What programs send to the intake, other HTTP to Django, websockets to the one live socket with the same session."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
 from django.urls import path  # noqa: E402
 
+from monitoring.ingest.doors import intake  # noqa: E402
 from portal.toolkit.live.socket import LiveSocket, later_when_database_is_away  # noqa: E402
 
 sockets = URLRouter([path("ws/live/", LiveSocket.as_asgi())])  # type: ignore[arg-type]
 application = ProtocolTypeRouter(
     {
-        "http": http,
+        "http": intake(otherwise=http),
         "websocket": AllowedHostsOriginValidator(later_when_database_is_away(AuthMiddlewareStack(sockets))),
     }
 )

@@ -15,7 +15,14 @@ from csp.constants import NONE, SELF
 from django.utils.translation import gettext_lazy as _
 
 from portal.toolkit.env import Env, read_env_file
-from portal.toolkit.services import LOOPBACK, celery_broker_url, email_settings, postgres_settings, redis_tls
+from portal.toolkit.services import (
+    LOOPBACK,
+    celery_broker_url,
+    email_settings,
+    keep_alive,
+    postgres_settings,
+    redis_tls,
+)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(os.environ.get("PORTAL_DATA") or BASE_DIR / "var").resolve()
@@ -133,6 +140,9 @@ REDIS_OPTIONS: dict[str, Any] = {
 }
 if _redis and _redis.scheme != "unix":
     REDIS_OPTIONS["socket_keepalive"] = True
+    REDIS_OPTIONS["socket_keepalive_options"] = keep_alive(seconds=30)
+REDIS_POOL = env.whole("PORTAL_REDIS_POOL", 100, least=4, most=10_000)
+REDIS_RETRIES = env.whole("PORTAL_REDIS_RETRIES", 3, least=0, most=10)
 
 # Rate limits and allauth's bookkeeping live in the database: a FLUSHALL must not open the door to password guessing.
 CACHES: dict[str, dict[str, Any]] = {
@@ -274,6 +284,7 @@ CELERY_BEAT_SCHEDULE = {
     "simulate": {"task": "monitoring.tasks.simulate_task", "schedule": 1.0, "options": {"expires": 2}},
     "collect": {"task": "monitoring.tasks.collect_task", "schedule": 1.0, "options": {"expires": 2}},
     "freshness": {"task": "monitoring.tasks.freshness_task", "schedule": 5.0, "options": {"expires": 5}},
+    "jobs": {"task": "monitoring.tasks.jobs_task", "schedule": 10.0, "options": {"expires": 10}},
     "evaluate": {"task": "alerts.tasks.evaluate_task", "schedule": 1.0, "options": {"expires": 2}},
     "alert-sweep": {"task": "alerts.tasks.sweep_task", "schedule": 5.0, "options": {"expires": 5}},
     "deliver": {"task": "alerts.tasks.deliver_task", "schedule": 2.0, "options": {"expires": 2}},

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from django.conf import settings
 
-from monitoring.ingest import agent, tokens
+from monitoring.ingest import agent, heartbeat, tokens
 from monitoring.ingest.answers import guarded
 from portal.toolkit.intake import Application, Door, Intake
 
 DOORS = [
     Door("/api/push", ("POST",), guarded(agent.accept), agent.MAX_BYTES, agent.MAX_BYTES),
+    Door(
+        heartbeat.PATH,
+        ("GET", "HEAD", "POST"),
+        heartbeat.accept,
+        heartbeat.MAX_BYTES,
+        heartbeat.MAX_BYTES,
+        needs_token=False,
+    ),
 ]
 
 

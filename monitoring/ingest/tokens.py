@@ -15,13 +15,14 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_noop
 
-from monitoring.models import PushToken
+from monitoring.models import PushToken, ServerGroup
 from portal.toolkit.intake import ForbiddenError
 
 log = structlog.get_logger(__name__)
 
 PREFIX = "omp_"
 HINT = 4
+DEMO = "demo"
 FORMER_FOR = timedelta(hours=24)
 FLUSH_EVERY_S = 3.0
 ROTATED = gettext_noop("Rotated.")
@@ -38,6 +39,17 @@ def digest_of(text: str) -> str:
 def dress(token: PushToken, text: str) -> None:
     """Make `text` the token's; what is kept of it cannot be turned back. Not saved."""
     token.digest, token.hint = digest_of(text), text[-HINT:]
+
+
+def ensure_demo_token(text: str, group: ServerGroup) -> None:
+    """The token that `manage.py up` tells in demo.json, made when missing.
+
+    One that somebody rotated, renamed, switched off or moved to another group stays as it is.
+    """
+    if not PushToken.objects.filter(Q(name=DEMO) | Q(digest=digest_of(text))).exists():
+        token = PushToken(name=DEMO, group=group)
+        dress(token, text)
+        token.save()
 
 
 def rotate(token: PushToken, now: datetime) -> str:

@@ -91,11 +91,13 @@ def extremes(server_id: int, metric: str, labels: str, start: datetime, end: dat
 
 def intervals(server_ids: Collection[int] | None = None) -> dict[int, int]:
     """How many seconds lie between two samples of each server (of all, when None is given): its slowest source's
-    interval or that of the source that found it, that of the simulation, or DEFAULT_INTERVAL_S where nobody knows. One
-    query."""
+    interval, that of the source that found it or that of its pushes; that of the simulation; DEFAULT_INTERVAL_S where
+    nobody knows. One query."""
     servers = Server.objects.order_by() if server_ids is None else Server.objects.order_by().filter(pk__in=server_ids)
     rows = servers.annotate(
-        every_s=Greatest(Max("sources__interval_s", filter=Q(sources__paused=False)), F("found_by__interval_s"))
+        every_s=Greatest(
+            Max("sources__interval_s", filter=Q(sources__paused=False)), F("found_by__interval_s"), F("push_interval_s")
+        )
     )
     return {
         pk: SIMULATION_INTERVAL_S if simulated else every_s or DEFAULT_INTERVAL_S
@@ -114,7 +116,8 @@ def fingerprint() -> tuple[object, ...]:
             """
             SELECT
                 (SELECT (count(*), bit_xor(hashtextextended(
-                    concat_ws('/', id, kind, group_id, paused, simulated, coalesce(found_by_id, 0)), 0
+                    concat_ws('/', id, kind, group_id, paused, simulated, coalesce(found_by_id, 0),
+                        coalesce(push_interval_s, 0), gone_at IS NULL), 0
                 )))::text FROM monitoring_server),
                 (SELECT (count(*), bit_xor(hashtextextended(
                     concat_ws('/', id, server_id, interval_s, paused), 0)))::text FROM monitoring_source),

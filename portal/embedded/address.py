@@ -14,10 +14,10 @@ EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104 (compared with, not listened on)
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
-def check_port(host: str, port: int) -> int:
+def check_port(host: str, port: int, option: str = "--port") -> int:
     """`port`, or a free one for 0. Raises StartError when nobody could listen there."""
     if not 0 <= port <= 65535:
-        raise StartError(f"--port {port}: use a number from 1 to 65535, or 0 for a free one.")
+        raise StartError(f"{option} {port}: use a number from 1 to 65535, or 0 for a free one.")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as listener:
@@ -27,9 +27,9 @@ def check_port(host: str, port: int) -> int:
             bound: int = listener.getsockname()[1]
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise StartError(f"Port {port} is taken{_by_whom(port)}: choose another with --port.") from None
+            raise StartError(f"Port {port} is taken{_by_whom(port)}: choose another with {option}.") from None
         if error.errno == errno.EACCES:
-            raise StartError(f"Port {port} needs root: choose one from 1024 on with --port.") from None
+            raise StartError(f"Port {port} needs root: choose one from 1024 on with {option}.") from None
         raise StartError(f"--host {host}: this machine cannot listen there ({error.strerror}).") from None
     return bound
 

@@ -24,11 +24,14 @@ class Program:
     stop_within_s: int = 10
 
 
-def portal_programs(run: Path, host: str, port: int) -> list[Program]:
-    """Web, the two workers and beat: one process each, as a process with everything loaded takes 100 MB."""
-    web = ["uvicorn", "portal.asgi:application", "--host", host, "--port", str(port)]
+def portal_programs(run: Path, host: str, port: int, intake_port: int | None = None) -> list[Program]:
+    """Web, the two workers and beat: one process each, as a process with everything loaded takes 100 MB.
+
+    With `intake_port` one more, for what programs send.
+    """
+    served = ["--timeout-graceful-shutdown", "3", "--no-server-header", "--no-proxy-headers", "--no-access-log"]
+    web = ["uvicorn", "portal.asgi:application", "--host", host, "--port", str(port), *served]
     web += ["--ws", "websockets-sansio", "--ws-max-size", "65536", "--ws-per-message-deflate", "false"]
-    web += ["--timeout-graceful-shutdown", "3", "--no-server-header", "--no-proxy-headers", "--no-access-log"]
     celery = ["celery", "-A", "portal"]
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"]
     beat = [*celery, "beat", "--schedule", str(run / "beat-schedule"), "--pidfile", "", "--loglevel", "WARNING"]
@@ -38,6 +41,9 @@ def portal_programs(run: Path, host: str, port: int) -> list[Program]:
         "worker-bulk": [*celery, "worker", "-n", "bulk@portal", "-Q", "bulk", "--pool", "threads", "-c", "2", *quiet],
         "beat": beat,
     }
+    if intake_port is not None:
+        intake = ["uvicorn", "portal.intake_asgi:application", "--host", host, "--port", str(intake_port), *served]
+        modules["intake"] = [*intake, "--ws", "none"]
     return [
         Program(name, as_child(name, run, signal.SIGTERM, [sys.executable, "-m", *arguments]))
         for name, arguments in modules.items()

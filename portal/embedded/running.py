@@ -33,10 +33,10 @@ class RunningPortal:
 
     @classmethod
     def start(
-        cls, data: Path, *, servers: int = 0, port: int = 0, env: Mapping[str, str] | None = None
+        cls, data: Path, *, servers: int = 0, port: int = 0, intake: int = 0, env: Mapping[str, str] | None = None
     ) -> RunningPortal:
         """Ready when it returns. On failure the exception carries what `up` said and the ends of its logs."""
-        portal = cls.launch(data, servers=servers, port=port, env=env)
+        portal = cls.launch(data, servers=servers, port=port, intake=intake, env=env)
         deadline = time.monotonic() + START_TIMEOUT_S
         while "OpenManager is ready" not in portal.said():
             if portal.process.poll() is not None or time.monotonic() > deadline:
@@ -48,12 +48,12 @@ class RunningPortal:
 
     @classmethod
     def launch(
-        cls, data: Path, *, servers: int = 0, port: int = 0, env: Mapping[str, str] | None = None
+        cls, data: Path, *, servers: int = 0, port: int = 0, intake: int = 0, env: Mapping[str, str] | None = None
     ) -> RunningPortal:
         """Started, and not waited for."""
         output = data.with_name(f"{data.name}.out")
         command = [sys.executable, str(ROOT / "manage.py"), "up", "--port", str(port)]
-        command += ["--data", str(data), "--servers", str(servers)]
+        command += ["--data", str(data), "--servers", str(servers), "--intake", str(intake)]
         with output.open("wb") as file:
             process = subprocess.Popen(
                 command,
@@ -67,7 +67,7 @@ class RunningPortal:
 
     @property
     def demo(self) -> dict[str, str]:
-        """url, username, password, push_token, read_token."""
+        """url, username, password, push_token, read_token, intake_url."""
         found: dict[str, str] = json.loads((self.data / "demo.json").read_text())
         return found
 
@@ -138,9 +138,11 @@ def remove_data(data: Path) -> None:
 
 
 @contextmanager
-def running_portal(data: Path, *, servers: int = 0, env: Mapping[str, str] | None = None) -> Iterator[RunningPortal]:
+def running_portal(
+    data: Path, *, servers: int = 0, intake: int = 0, env: Mapping[str, str] | None = None
+) -> Iterator[RunningPortal]:
     """A ready portal that is gone afterwards, with its data."""
-    portal = RunningPortal.start(data, servers=servers, env=env)
+    portal = RunningPortal.start(data, servers=servers, intake=intake, env=env)
     try:
         yield portal
     finally:

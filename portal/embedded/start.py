@@ -1,6 +1,6 @@
 """From running services to a ready portal: migrate, prepare, start web, workers and beat, and say where it is.
 
-python -m portal.embedded.start DATA --servers N [--own postgres,redis,mail]
+python -m portal.embedded.start DATA --servers N [--own postgres,redis,mail] [--intake URL]
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import socket
 import sys
 import time
 import traceback
@@ -33,7 +34,7 @@ FAILED_STARTS = 3  # of the web process, one after the other: waiting longer wou
 USERNAME = "demo"
 
 
-def start(data: Path, servers: int, own: frozenset[str]) -> None:
+def start(data: Path, servers: int, own: frozenset[str], intake_url: str = "") -> None:
     """Everything up to the ready line. Raises StartError."""
     kept = Kept.read(data)
     load_django()  # a second of imports, in which the services come up
@@ -44,6 +45,8 @@ def start(data: Path, servers: int, own: frozenset[str]) -> None:
     _say("Starting web, workers and beat …")
     control(socket_folder(data / "run")).supervisor.startProcessGroup(PORTAL, False)
     wait_for_web(data)
+    if intake_url:
+        wait_for_intake(data, intake_url)
     url = os.environ["PORTAL_URL"].rstrip("/") + "/"
     demo = {
         "url": url,
@@ -51,8 +54,11 @@ def start(data: Path, servers: int, own: frozenset[str]) -> None:
         "password": kept.demo_password,
         "push_token": kept.push_token,
         "read_token": kept.read_token,
+        "intake_url": intake_url or url.rstrip("/"),
     }
     write_private(data / "demo.json", json.dumps(demo, indent=2) + "\n")
+    if intake_url:
+        _say(f"Programs send to {intake_url}")
     _say(f"OpenManager is ready: {url}  user {USERNAME}  password {kept.demo_password}")
 
 
@@ -127,6 +133,21 @@ def wait_for_web(data: Path) -> None:
     raise StartError(f"The portal did not become ready in {WEB_TIMEOUT_S:.0f} s; {said or _last_line(data, 'web')}")
 
 
+def wait_for_intake(data: Path, url: str) -> None:
+    """Until it listens."""
+    where = urlsplit(url)
+    deadline = time.monotonic() + WEB_TIMEOUT_S
+    while time.monotonic() < deadline:
+        try:
+            with socket.create_connection((where.hostname or "", where.port or 80), timeout=5):
+                return
+        except OSError:
+            time.sleep(0.05)
+        if quick_ends(data / "run", "intake") >= FAILED_STARTS:
+            raise StartError(f"The intake ends as soon as it starts; {_last_line(data, 'intake')}")
+    raise StartError(f"The intake did not become ready in {WEB_TIMEOUT_S:.0f} s; {_last_line(data, 'intake')}")
+
+
 def _last_line(data: Path, name: str) -> str:
     log = data / "logs" / f"{name}.log"
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
@@ -142,9 +163,10 @@ def main() -> int:
     parser.add_argument("data", type=Path)
     parser.add_argument("--servers", type=int, required=True)
     parser.add_argument("--own", default="")
+    parser.add_argument("--intake", default="", help="the address of the intake, when it is a process of its own")
     options = parser.parse_args()
     try:
-        start(options.data, options.servers, frozenset(options.own.split(",")))
+        start(options.data, options.servers, frozenset(options.own.split(",")), options.intake)
     except StartError as error:
         print(error, file=sys.stderr, flush=True)
         return 1

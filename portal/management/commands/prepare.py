@@ -11,8 +11,10 @@ from django.db import transaction
 from django.utils import timezone
 
 from alerts.models import Rota, RotaMember, Rotation
+from monitoring.ingest import tokens
 from monitoring.models import Collector, Server, ServerGroup, ServerKind, Source
 from monitoring.simulation.fleet import ensure_fleet
+from portal.accounts import tokens
 from portal.accounts.demo import ensure_demo_account
 from portal.accounts.models import User
 
@@ -32,9 +34,13 @@ class Command(BaseCommand):
         password = os.environ.get("PORTAL_DEMO_PASSWORD")
         if password:
             prepare_demo(password)
+        if token := os.environ.get("PORTAL_DEMO_READ_TOKEN"):
+            prepare_read_token(token)
         machines, _ = ServerGroup.objects.get_or_create(name="Machines")
         simulated, _ = ServerGroup.objects.get_or_create(name="Simulated fleet")
         ensure_this_machine(machines)
+        if push_token := os.environ.get("PORTAL_DEMO_PUSH_TOKEN"):
+            tokens.ensure_demo_token(push_token, machines)
         ensure_fleet(servers, simulated)
 
 
@@ -49,6 +55,12 @@ def prepare_demo(password: str) -> None:
         if first and not Rota.objects.exists():
             rota = Rota.objects.create(rotation=Rotation.EVERYONE, starts_on=timezone.now().date())
             RotaMember.objects.create(rota=rota, person=person)
+
+
+def prepare_read_token(text: str) -> None:
+    """What demo.json calls `read_token`: reads the API as the demo account does; nothing without that account."""
+    if person := User.objects.filter(username=DEMO).first():
+        tokens.ensure(person, DEMO, text)
 
 
 def ensure_this_machine(group: ServerGroup) -> None:

@@ -34,6 +34,12 @@ class Command(BaseCommand):
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
         parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: %(default)s)")
         parser.add_argument(
+            "--intake", type=int, choices=(0, 1), default=0, help="1: what programs send gets a process of its own"
+        )
+        parser.add_argument(
+            "--intake-port", type=int, help="where that listens, 0 takes a free one (default: the port after --port)"
+        )
+        parser.add_argument(
             "--data",
             default=os.environ.get("PORTAL_DATA") or str(ROOT / "var"),
             help="data folder (default: %(default)s)",
@@ -43,7 +49,13 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Does not return: this process becomes the supervisor, and the lock on the data folder goes with it."""
         try:
-            command = assemble(Path(options["data"]).absolute(), options["host"], options["port"], options["servers"])
+            command = assemble(
+                Path(options["data"]).absolute(),
+                options["host"],
+                options["port"],
+                options["servers"],
+                intake_port=_intake_port(options) if options["intake"] else None,
+            )
         except StartError as error:
             sys.exit(str(error))
         except OSError as error:
@@ -54,23 +66,30 @@ class Command(BaseCommand):
         os.execv(command[0], command)  # noqa: S606 (no shell is meant)
 
 
-def assemble(data: Path, host: str, port: int, servers: int) -> list[str]:
-    """Lay everything out in `data` and in this process's environment; the command that runs it. Raises StartError."""
+def assemble(data: Path, host: str, port: int, servers: int, *, intake_port: int | None = None) -> list[str]:
+    """Lay everything out in `data` and in this process's environment; the command that runs it. Raises StartError.
+
+    Without `intake_port` the web process takes what programs send.
+    """
     data = open_data(data)
     hold_lock(data)
     kept = Kept.read_or_make(data)
     if ended := end_left_overs(data / "run"):
         print(f"Ended what an earlier run had left: {', '.join(ended)}", flush=True)
     port = check_port(host, port)
+    intake_port = None if intake_port is None else check_port(host, intake_port, "--intake-port")
     print("Starting PostgreSQL, Redis and mail …", flush=True)
     services = prepare_services(data, kept)
     set_environment(data, kept, services, host, port)
     raise_open_files()
     sockets = socket_folder(data / "run")
     config = data / "run" / "supervisord.conf"
-    config.write_text(supervisor_config(data, sockets, services, portal_programs(data / "run", host, port)))
+    config.write_text(
+        supervisor_config(data, sockets, services, portal_programs(data / "run", host, port, intake_port))
+    )
     own = ",".join(service.name for service in services)
     start = [sys.executable, "-m", "portal.embedded.start", str(data), "--servers", str(servers), "--own", own]
+    start += [] if intake_port is None else ["--intake", public_url(host, intake_port)]
     starter = as_child("start", data / "run", signal.SIGTERM, start)
     os.chdir(ROOT)
     return [sys.executable, "-m", "portal.embedded.supervise", str(config), *starter]
@@ -119,6 +138,13 @@ def raise_open_files() -> None:
     wanted = MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _intake_port(options: dict[str, Any]) -> int:
+    given: int | None = options["intake_port"]
+    if given is None:
+        return options["port"] + 1 if options["port"] else 0
+    return given
 
 
 def _servers(text: str) -> int:
