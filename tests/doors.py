@@ -85,6 +85,9 @@ DOORS: dict[str, Door] = {
     # Probes
     "healthz": Door("/healthz", anyone(200), NOT_ALLOWED),
     "readyz": Door("/readyz", anyone(200), NOT_ALLOWED),
+    # The agent
+    "monitoring:agent": Door("/agent.py", anyone(200), NOT_ALLOWED),
+    "monitoring:agent_sha256": Door("/agent.py.sha256", anyone(200), NOT_ALLOWED),
     # Monitoring
     "monitoring:fleet": Door("/", signed_in(200), NO_POST),
     "monitoring:server": Door("/servers/{server}/", members(200), NO_POST),
