@@ -8,7 +8,7 @@ from datetime import datetime
 
 import numpy as np
 from django.db import connection
-from django.db.models import F, Max, Q
+from django.db.models import F, IntegerField, Max, Q
 from django.db.models.functions import Greatest
 
 from monitoring.history.encode import slots_of
@@ -96,7 +96,10 @@ def intervals(server_ids: Collection[int] | None = None) -> dict[int, int]:
     servers = Server.objects.order_by() if server_ids is None else Server.objects.order_by().filter(pk__in=server_ids)
     rows = servers.annotate(
         every_s=Greatest(
-            Max("sources__interval_s", filter=Q(sources__paused=False)), F("found_by__interval_s"), F("push_interval_s")
+            Max("sources__interval_s", filter=Q(sources__paused=False)),
+            F("found_by__interval_s"),
+            F("push_interval_s"),
+            output_field=IntegerField(),
         )
     )
     return {
