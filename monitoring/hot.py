@@ -198,7 +198,7 @@ def _warm_headlines(server_ids: Sequence[int], now: datetime) -> dict[int, dict[
             [list(server_ids), now - timedelta(milliseconds=SLOT_MS * SLOTS_KEPT)],
         )
         rows = cursor.fetchall()
-    shapes = _shapes_of({(row[0], row[1], row[2]) for row in rows})
+    shapes = shapes_of({(row[0], row[1], row[2]) for row in rows})
     slots: dict[int, dict[Any, bytes]] = defaultdict(dict)
     for server_id, block, present, at_ms, vals in rows:
         shape = shapes[server_id, block, present]
@@ -258,8 +258,8 @@ def headlines(server_ids: Sequence[int]) -> dict[int, Headline]:
 
 def newest_at(server_ids: Sequence[int]) -> dict[int, int]:
     """The instant (epoch ms) of each server's newest sample; servers of which nothing is known are left out."""
-    blobs = _blobs(server_ids)
-    return {server_id: max(cut.at_ms for cut in _parse(blob)) for server_id, blob in blobs.items() if blob}
+    blobs = cut_blobs(server_ids)
+    return {server_id: max(cut.at_ms for cut in parse(blob)) for server_id, blob in blobs.items() if blob}
 
 
 def recent(server_ids: Sequence[int], metric: str, slots: int = SLOTS_KEPT) -> dict[int, list[float | None]]:
@@ -289,7 +289,7 @@ def recent(server_ids: Sequence[int], metric: str, slots: int = SLOTS_KEPT) -> d
     }
 
 
-def _blobs(server_ids: Sequence[int]) -> dict[int, bytes]:
+def cut_blobs(server_ids: Sequence[int]) -> dict[int, bytes]:
     """The cuts of each server, from Redis; what Redis does not know comes from the warm rows and is put back."""
     if not server_ids:
         return {}
@@ -372,7 +372,7 @@ class _Cut(NamedTuple):
     packed: bytes
 
 
-def _parse(blob: bytes) -> list[_Cut]:
+def parse(blob: bytes) -> list[_Cut]:
     cuts, place = [], 0
     while place < len(blob):
         at_ms, block, present, count = _CUT.unpack_from(blob, place)
@@ -384,15 +384,15 @@ def _parse(blob: bytes) -> list[_Cut]:
 
 def _cuts_of(server_ids: Sequence[int]) -> dict[int, list[tuple[_Cut, _Shape]]]:
     """The cuts of each server, oldest first, each with what its values are."""
-    cuts = {server_id: sorted(_parse(blob)) for server_id, blob in _blobs(server_ids).items()}
-    shapes = _shapes_of({(server_id, cut.block, cut.present) for server_id, some in cuts.items() for cut in some})
+    cuts = {server_id: sorted(parse(blob)) for server_id, blob in cut_blobs(server_ids).items()}
+    shapes = shapes_of({(server_id, cut.block, cut.present) for server_id, some in cuts.items() for cut in some})
     return {
         server_id: [(cut, shapes[server_id, cut.block, cut.present]) for cut in cuts.get(server_id, [])]
         for server_id in server_ids
     }
 
 
-def _shapes_of(wanted: set[tuple[int, int, int]]) -> dict[tuple[int, int, int], _Shape]:
+def shapes_of(wanted: set[tuple[int, int, int]]) -> dict[tuple[int, int, int], _Shape]:
     """The shapes of (server id, block, present). One query when this process does not know them all."""
     found = {key: shape for key in wanted if (shape := _shapes.get(key))}
     unknown = wanted - found.keys()

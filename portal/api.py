@@ -9,6 +9,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import PermissionDenied
 from django.db import OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import URLPattern
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 from ninja import NinjaAPI, Swagger
@@ -17,7 +18,9 @@ from ninja.security import APIKeyCookie, HttpBearer
 
 from monitoring.api import ROUTERS
 from portal.accounts.models import User
+from portal.system import redis_status
 from portal.toolkit.api import ApiError, error, words_for
+from portal.toolkit.breaker import CircuitOpenError
 from portal.toolkit.deadline import TooSlowError
 
 DESCRIPTION = """\
@@ -62,7 +65,7 @@ api = NinjaAPI(
     docs=Swagger(settings={"validatorUrl": None, "defaultModelsExpandDepth": 0}),
     docs_decorator=_described,
 )
-for _router in ROUTERS:
+for _router in (*ROUTERS, redis_status.router):
     api.add_router("", _router)
 
 
@@ -70,7 +73,7 @@ def api_urls() -> tuple[list[Any], str, str]:
     """What `path` takes. The root of the API is an address of nothing, for every method that reads."""
     patterns, app_name, namespace = api.urls
     for pattern in patterns:
-        if pattern.name == "api-root":
+        if isinstance(pattern, URLPattern) and pattern.name == "api-root":
             pattern.callback = require_safe(pattern.callback)
     return patterns, app_name, namespace
 
@@ -103,6 +106,11 @@ def _on_too_slow(request: HttpRequest, said: TooSlowError) -> HttpResponse:
     return error(503, _("That took longer than ten seconds. Ask for less, or again in a moment."))
 
 
+@api.exception_handler(CircuitOpenError)
+def _on_resting(request: HttpRequest, said: CircuitOpenError) -> HttpResponse:
+    return error(503, _("Reading has failed several times. It is tried again in a moment."))
+
+
 @api.exception_handler(OperationalError)
 def _on_database_away(request: HttpRequest, said: OperationalError) -> HttpResponse:
     """Away, or it was told to stop because the time is over."""
@@ -120,5 +128,7 @@ def _on_invalid(request: HttpRequest, said: ValidationError) -> HttpResponse:
     first = said.errors[0]
     name = str(first["loc"][-1])
     if first["type"] == "missing":
-        return error(400, _("“%(name)s” is missing.") % {"name": name}, parameter=name)
-    return error(400, _("“%(name)s”: %(why)s.") % {"name": name, "why": first["msg"].rstrip(".")}, parameter=name)
+        return error(400, _("“%(name)s” is missing.") % {"name": name}, more={"parameter": name})
+    return error(
+        400, _("“%(name)s”: %(why)s.") % {"name": name, "why": first["msg"].rstrip(".")}, more={"parameter": name}
+    )

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from ninja import Router
 
-from monitoring.api import dashboard, exports, history
+from monitoring.api import dashboard, exports, history, performance, servers
 
-ROUTERS: list[Router] = [dashboard.router, history.router, exports.router]
+ROUTERS: list[Router] = [
+    dashboard.router,
+    servers.router,
+    performance.router,
+    history.router,
+    exports.router,
+]
 """A new module of this folder joins by its router here. Operations need no rights of their own: who asks is signed in,
 `request.user`, a read token's person too; what they may see is `monitoring.access`'s to say."""

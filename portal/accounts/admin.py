@@ -25,7 +25,10 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext_noop, ngettext
 
 from monitoring.models import Membership
-from portal.accounts import addresses
+from portal.accounts import (
+    addresses,
+    read_token_admin,  # noqa: F401  (registers it)
+)
 from portal.accounts.forms import time_zone_choices
 from portal.accounts.models import User
 from portal.toolkit.audit import AuditedAdmin

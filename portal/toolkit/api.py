@@ -37,9 +37,11 @@ class ApiError(Exception):
         self.headers = headers or {}
 
 
-def error(status: int, message: str, headers: Mapping[str, str] | None = None, **more: Any) -> HttpResponse:
+def error(
+    status: int, message: str, headers: Mapping[str, str] | None = None, more: Mapping[str, Any] | None = None
+) -> HttpResponse:
     """`{"error", "message", "timestamp"}` and what else belongs to it; nobody may keep it."""
-    body = {"error": CODES.get(status, "error"), "message": message, "timestamp": iso(timezone.now()), **more}
+    body = {"error": CODES.get(status, "error"), "message": message, "timestamp": iso(timezone.now()), **(more or {})}
     response = HttpResponse(orjson.dumps(body), status=status, content_type="application/json", headers=headers)
     response.headers["Cache-Control"] = "no-cache"
     if status == 503:

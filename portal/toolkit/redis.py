@@ -7,7 +7,7 @@ from functools import lru_cache
 import redis
 import redis.asyncio
 from django.conf import settings
-from redis.backoff import NoBackoff
+from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from portal.toolkit.breaker import Breaker
@@ -20,8 +20,15 @@ breaker = Breaker("redis", failures=5, rest_s=2.0)
 
 @lru_cache(maxsize=1)
 def client() -> redis.Redis:
-    """The process's pooled client; replies are bytes. One retry, at once: a dropped connection is not an outage."""
-    return redis.Redis.from_url(settings.REDIS_URL, retry=Retry(NoBackoff(), 1), **settings.REDIS_OPTIONS)
+    """The process's pooled client; replies are bytes.
+
+    A connection that was dropped or refused is tried again, within a quarter of a second: that is not an outage yet.
+    One that hangs is not: it has had its time.
+    """
+    retry: Retry = Retry(ExponentialBackoff(cap=0.15, base=0.01), settings.REDIS_RETRIES, (redis.ConnectionError,))
+    return redis.Redis.from_url(
+        settings.REDIS_URL, retry=retry, max_connections=settings.REDIS_POOL, **settings.REDIS_OPTIONS
+    )
 
 
 def async_client() -> redis.asyncio.Redis:

@@ -5,6 +5,7 @@ A URL is where an operator says everything: host, password, socket, TLS. TLS is 
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote
 
@@ -49,6 +50,12 @@ def redis_tls(url: SplitResult) -> dict[str, Any]:
     import ssl
 
     return {"ssl_cert_reqs": "required", "ssl_min_version": ssl.TLSVersion.TLSv1_2}
+
+
+def keep_alive(*, seconds: int) -> dict[int, int]:
+    """Socket options that find a connection dead after being idle for so long, where the system has them."""
+    wanted = {"TCP_KEEPIDLE": seconds, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+    return {getattr(socket, name): value for name, value in wanted.items() if hasattr(socket, name)}
 
 
 def celery_broker_url(url: SplitResult) -> str:

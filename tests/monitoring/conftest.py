@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from monitoring import hot
+from monitoring import hot, hot_table
 from monitoring.history import partitions, series
 from monitoring.models import Server, ServerGroup
 from portal.toolkit.redis import client
@@ -16,6 +16,7 @@ def nothing_remembered() -> None:
     partitions.forget()
     series._plans.clear()
     hot._shapes.clear()
+    hot_table._known.clear()
 
 
 @pytest.fixture

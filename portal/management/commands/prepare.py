@@ -14,7 +14,7 @@ from alerts.models import Rota, RotaMember, Rotation
 from monitoring.ingest import tokens
 from monitoring.models import Collector, Server, ServerGroup, ServerKind, Source
 from monitoring.simulation.fleet import ensure_fleet
-from portal.accounts import tokens
+from portal.accounts import tokens as read_tokens
 from portal.accounts.demo import ensure_demo_account
 from portal.accounts.models import User
 
@@ -60,7 +60,7 @@ def prepare_demo(password: str) -> None:
 def prepare_read_token(text: str) -> None:
     """What demo.json calls `read_token`: reads the API as the demo account does; nothing without that account."""
     if person := User.objects.filter(username=DEMO).first():
-        tokens.ensure(person, DEMO, text)
+        read_tokens.ensure(person, DEMO, text)
 
 
 def ensure_this_machine(group: ServerGroup) -> None:
