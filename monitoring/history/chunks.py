@@ -173,6 +173,23 @@ def forget(server_ids: Sequence[int], starts_ms: int) -> None:
         )
 
 
+def forget_day(server_ids: Sequence[int], series_ids: Sequence[int], day: int) -> int:
+    """Delete what these servers, whose series these are, have of a day; returns how many rows it was."""
+    span = [from_ms(day * DAY_MS), from_ms((day + 1) * DAY_MS)]
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM monitoring_chunk WHERE series_id = ANY(%s) AND starts_at >= %s AND starts_at < %s",
+            [list(series_ids), *span],
+        )
+        deleted: int = cursor.rowcount
+        cursor.execute(
+            "DELETE FROM monitoring_segment WHERE server_id = ANY(%s) AND starts_at >= %s AND starts_at < %s",
+            [list(server_ids), *span],
+        )
+        deleted += cursor.rowcount
+    return deleted
+
+
 def forget_from(starts_ms: int) -> None:
     """Delete all chunks that begin at `starts_ms` or later."""
     with connection.cursor() as cursor:

@@ -7,7 +7,6 @@ which shows by (series, instant), and never not at all. Not for transactions tha
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
@@ -17,11 +16,10 @@ from monitoring.history.buckets import NOTHING, Buckets, joined, of_samples
 from monitoring.history.chunks import HOUR_MS
 from monitoring.history.codec import Ints
 from monitoring.history.frame import Floats
-from monitoring.history.retention import oldest_rolled_up
+from monitoring.history.kept import Left
 from monitoring.history.rollup import TIERS, Tier, read_tier
 from monitoring.history.series import Place
 from monitoring.history.warm import FRAMES, LATE, Piece, first_wins, pieces_of, shapes_of
-from portal.toolkit.instants import from_ms
 
 Samples = tuple[Ints, Floats]
 NO_SAMPLES: Samples = (np.empty(0, np.int64), np.empty(0, np.float64))
@@ -81,14 +79,12 @@ def _buckets_as_of(
     return gathered
 
 
-def tier_for(step_ms: int, start_ms: int, now: datetime) -> Tier:
+def tier_for(step_ms: int, start_ms: int, left: Left) -> Tier:
     """The coarsest tier that a picture with this step can be made from, or a coarser one that still reaches back."""
     at_hand = [tier for tier in TIERS if step_ms % tier.step_ms == 0] or [TIERS[0]]
     coarser = [tier for tier in TIERS if tier.step_ms > at_hand[-1].step_ms]
-    for tier in (at_hand[-1], *coarser):
-        if from_ms(start_ms) >= oldest_rolled_up(tier.step_ms, now):
-            return tier
-    return TIERS[-1]
+    gone_until_ms = dict(zip(TIERS, left[1:], strict=True))
+    return next((tier for tier in (at_hand[-1], *coarser) if start_ms >= gone_until_ms[tier]), TIERS[-1])
 
 
 def _fresh(series: Sequence[Known], start_ms: int, end_ms: int) -> dict[int, list[Piece]]:

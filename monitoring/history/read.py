@@ -15,6 +15,7 @@ from monitoring.history.buckets import NOTHING, Buckets, of_samples
 from monitoring.history.chunks import DAY_MS
 from monitoring.history.codec import Ints
 from monitoring.history.frame import Floats, SeriesName
+from monitoring.history.kept import left_of, surely_kept_ms
 from monitoring.history.layers import NO_SAMPLES, Known, Samples
 from monitoring.history.rollup import TIERS
 from monitoring.history.series import Place
@@ -55,13 +56,13 @@ def read(
 ) -> Tracks:
     """Samples with start_ms <= instant < end_ms of one server's series; a series that does not exist is all gaps.
 
-    Exact, unless told how many `points` a picture has room for: then there are about as many, and of more than two days
-    they come from roll-ups. Where two senders gave the same (series, instant), the first stays.
-    Three queries; six with roll-ups.
+    Exact, unless told how many `points` a picture has room for: then there are about as many, and of more than two
+    days, or where the samples have left, they come from roll-ups. Where two senders gave the same (series, instant),
+    the first stays. Three queries; seven with roll-ups; one more where samples may have left.
     """
     known = _known([(server_id, name) for name in names])
     series = [one for one in known if one]
-    if points is not None and end_ms - start_ms > EXACT_UP_TO_MS:
+    if points is not None and (end_ms - start_ms > EXACT_UP_TO_MS or _samples_left(server_id, start_ms)):
         rows, step_ms = _rolled_up(series, start_ms, end_ms, points)
         return _on_grid([rows.get(one.pk, NOTHING) if one else NOTHING for one in known], start_ms, end_ms, step_ms)
     found = layers.samples(series, start_ms, end_ms)
@@ -80,10 +81,10 @@ def read_buckets(series: Sequence[tuple[int, SeriesName]], start_ms: int, end_ms
     """Count, minimum, maximum, sum and newest value in buckets of `step_ms`, a multiple of a minute, of each
     (server id, name); of many servers at once. Buckets without samples are left out.
 
-    Six queries, however many series.
+    Seven queries, however many series.
     """
     known = _known(series)
-    tier = layers.tier_for(step_ms, start_ms, timezone.now())
+    tier = layers.tier_for(step_ms, start_ms, left_of({one.server_id for one in known if one}))
     found = layers.buckets([one for one in known if one], start_ms, end_ms, step_ms, tier)
     return [found.get(one.pk, NOTHING) if one else NOTHING for one in known]
 
@@ -130,6 +131,12 @@ def _known(series: Sequence[tuple[int, SeriesName]]) -> list[Known | None]:
     return [found.get(one) for one in series]
 
 
+def _samples_left(server_id: int, start_ms: int) -> bool:
+    """Whether there may be samples from then on that have left; no query for the last day, of which none have."""
+    newest_cut_ms = surely_kept_ms(int(timezone.now().timestamp() * 1000)) // DAY_MS * DAY_MS
+    return start_ms < newest_cut_ms and start_ms < left_of([server_id]).samples
+
+
 def _instants(samples: Sequence[Samples]) -> Ints:
     """All instants of all series, ascending. Series of one segment share one array, which is looked at once."""
     different = list({id(at): at for at, _ in samples}.values())
@@ -149,7 +156,7 @@ def _step(span_ms: int, points: int, usual_ms: int) -> int:
 def _rolled_up(series: Sequence[Known], start_ms: int, end_ms: int, points: int) -> tuple[dict[int, Buckets], int]:
     """The series' buckets and their step: that of `_step`, or of the tier where no finer one reaches back."""
     wanted_ms = max(_step(end_ms - start_ms, points, 0), TIERS[0].step_ms)
-    tier = layers.tier_for(wanted_ms, start_ms, timezone.now())
+    tier = layers.tier_for(wanted_ms, start_ms, left_of({one.server_id for one in series}))
     step_ms = max(wanted_ms, tier.step_ms)
     found = layers.buckets(series, start_ms, end_ms, step_ms, tier)
     # A series that says something every hour would have gaps on a grid of minutes.

@@ -8,17 +8,15 @@ from datetime import UTC, datetime
 
 import numpy as np
 import structlog
-from django.conf import settings
 from django.db import connection, transaction
 from django.db.utils import IntegrityError
 from django.utils import timezone
 
 from monitoring import hot
-from monitoring.history import partitions
+from monitoring.history import kept, partitions
 from monitoring.history.encode import Matrix, Rows, copy_body, matrices, rows_of
 from monitoring.history.frame import FUTURE_MS, Frame, Recorded, Refusal
 from monitoring.history.horizon import GRACE_MS, reach
-from monitoring.history.retention import oldest_kept
 from monitoring.history.series import Pair, Plan, plans_for
 from monitoring.models import Batch
 from monitoring.signals import samples_recorded
@@ -77,17 +75,22 @@ def record(frames: Sequence[Frame], *, origin: str) -> Recorded:
 def _in_time(frames: Sequence[Frame], now: datetime, result: Recorded) -> list[Frame]:
     """The frames whose instant may be kept; the others go to `result.refused`."""
     now_ms = int(now.timestamp() * 1000)
-    oldest_ms, newest_ms = int(oldest_kept(now).timestamp() * 1000), now_ms + FUTURE_MS
+    surely_ms, newest_ms = kept.surely_kept_ms(now_ms), now_ms + FUTURE_MS
+    old = {frame.server_id for frame in frames if frame.at_ms < surely_ms}
+    days = kept.sample_days(old) if old else {}
     timely = []
     for frame in frames:
-        if oldest_ms <= frame.at_ms <= newest_ms:
+        if frame.at_ms > newest_ms:
+            result.refused.append(Refusal(frame.server_id, frame.at_ms, None, "more than 5 minutes in the future"))
+        elif frame.at_ms < surely_ms and frame.at_ms < now_ms - days.get(frame.server_id, 1) * kept.DAY_MS:
+            result.refused.append(Refusal(frame.server_id, frame.at_ms, None, _too_old(days.get(frame.server_id))))
+        else:
             timely.append(frame)
-            continue
-        reason = "more than 5 minutes in the future"
-        if frame.at_ms < oldest_ms:
-            reason = f"older than the retention of {settings.RETENTION_DAYS} days"
-        result.refused.append(Refusal(frame.server_id, frame.at_ms, None, reason))
     return timely
+
+
+def _too_old(days: int | None) -> str:
+    return "there is no such server" if days is None else f"older than the retention of {days} days"
 
 
 def _of_known_servers(frames: Iterable[Frame], plans: Mapping[Pair, Plan], result: Recorded) -> Iterator[Frame]:

@@ -16,7 +16,8 @@ from django.db import connection
 from monitoring.history.buckets import NOTHING, Buckets, joined, of_samples
 from monitoring.history.chunks import DAY_MS, Track
 from monitoring.history.codec import join, pack, split, unpack_floats, unpack_ints
-from portal.toolkit.instants import from_ms
+from monitoring.models import Rollup
+from portal.toolkit.instants import at_ms, from_ms
 
 
 class Tier(NamedTuple):
@@ -63,6 +64,24 @@ def forget_unknown() -> None:
             WHERE NOT EXISTS (SELECT FROM monitoring_series WHERE id = rollup.series_id)
             """
         )
+
+
+def spans_before(tier: Tier, until_ms: int) -> list[int]:
+    """The spans of the tier that end until then, from the oldest that has a row on. One index probe."""
+    oldest = Rollup.objects.filter(step_s=tier.step_ms // 1000).order_by("starts_at").values_list("starts_at").first()
+    first_ms = at_ms(oldest[0]) if oldest else until_ms
+    return list(range(first_ms, until_ms - tier.span_ms + 1, tier.span_ms))
+
+
+def forget(tier: Tier, span_ms: int, series_ids: Sequence[int]) -> int:
+    """Delete these series' rows of one span; returns how many there were."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM monitoring_rollup WHERE step_s = %s AND starts_at = %s AND series_id = ANY(%s)",
+            [tier.step_ms // 1000, from_ms(span_ms), list(series_ids)],
+        )
+        deleted: int = cursor.rowcount
+    return deleted
 
 
 def _packed(row: Buckets, tier: Tier, span_ms: int) -> bytes:

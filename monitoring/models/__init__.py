@@ -13,7 +13,7 @@ from monitoring.models.history import (
     WarmFrame,
 )
 from monitoring.models.intake import Job, PushReceipt, PushToken
-from monitoring.models.keeping import Export, ExportPart, ExportState, Retention
+from monitoring.models.keeping import Export, ExportPart, ExportState, Retention, Trimmed
 from monitoring.models.metric import Metric
 from monitoring.models.server import PROFILE_PARTS, Server, ServerKind, ServerState, ServerTemplate
 from monitoring.models.source import Collector, Simulation, Source
@@ -46,5 +46,6 @@ __all__ = [
     "ServerTemplate",
     "Simulation",
     "Source",
+    "Trimmed",
     "WarmFrame",
 ]

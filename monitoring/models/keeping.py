@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from itertools import pairwise
+
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -11,6 +15,8 @@ from simple_history.models import HistoricalRecords
 from monitoring.models.access import ServerGroup
 from monitoring.models.server import Server
 
+KEPT = ("samples_days", "minutes_days", "quarters_days", "hours_days")
+"""From the finest to the coarsest."""
 DAYS = [MinValueValidator(1), MaxValueValidator(36_500)]
 
 
@@ -45,6 +51,39 @@ class Retention(models.Model):
 
     def __str__(self) -> str:
         return self.group.name if self.group else str(_("All other groups"))
+
+    def clean(self) -> None:
+        """A coarser tier is what remains of a finer one, so it is kept at least as long."""
+        for finer, coarser in pairwise(KEPT):
+            days, least = getattr(self, coarser), getattr(self, finer)
+            if days is not None and least is not None and days < least:
+                text = _("At least %(days)d: what it is made from is kept that long.") % {"days": least}
+                raise ValidationError({coarser: text})
+
+
+class Trimmed(models.Model):
+    """How far a server's history has left: nothing older than these instants is kept, of samples and of each tier.
+
+    They never move back: what has left does not come back when it is to be kept for longer.
+    """
+
+    server = models.OneToOneField(Server, on_delete=models.CASCADE, primary_key=True, related_name="+")
+    trimmed_at = models.DateTimeField()
+    samples_until = models.DateTimeField()
+    minutes_until = models.DateTimeField()
+    quarters_until = models.DateTimeField()
+    hours_until = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"server {self.server_id} until {self.samples_until:%F}"
+
+    @classmethod
+    def columns(cls) -> list[str]:
+        return ["samples_until", "minutes_until", "quarters_until", "hours_until"]
+
+    @property
+    def until(self) -> list[datetime]:
+        return [getattr(self, column) for column in self.columns()]
 
 
 class ExportState(models.TextChoices):
