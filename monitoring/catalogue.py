@@ -109,6 +109,8 @@ CATALOGUE: list[CatalogueMetric] = [
         ("restarts", _("Restarts"), "", 1.0),
         ("cpu_limit_share", _("CPU of its limit"), "%", 0.1),
         ("memory_limit_share", _("Memory of its limit"), "%", 0.1),
+        ("cpu_request_share", _("CPU of its request"), "%", 0.1),
+        ("memory_request_share", _("Memory of its request"), "%", 0.1),
         ("containers", _("Containers"), "", 1.0),
         ("pods", _("Pods"), "", 1.0),
         ("pods_pending", _("Pods pending"), "", 1.0),
