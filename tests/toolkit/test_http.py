@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import datetime
 import gzip
 import ipaddress
 import itertools
 import socket
-import ssl
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from django.core.exceptions import ImproperlyConfigured
 
 from portal.toolkit import http, targets, wire
 from portal.toolkit.addresses import parse_allowance
 from portal.toolkit.http import Fetched, FetchError, fetch
+from tests.certificates import make_certificate, server_tls
 from tests.toolkit.server import page, raw, serving
 
 
@@ -356,29 +352,7 @@ def test_an_unknown_name_is_named() -> None:
 # --- TLS --------------------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Key and certificate of exporter.example, signed by itself, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "exporter.example")])
-    now = datetime.datetime.now(datetime.UTC)
-    signed = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("exporter.example")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    both = tmp_path_factory.mktemp("tls") / "both.pem"
-    pem = serialization.Encoding.PEM
-    plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    both.write_bytes(key.private_bytes(pem, *plain) + signed.public_bytes(pem))
-    return both
-
-
-def server_tls(certificate: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
+    return make_certificate(tmp_path_factory.mktemp("tls"), "exporter.example")
 
 
 @pytest.fixture
