@@ -15,7 +15,7 @@ from monitoring.ingest.points import HostFacts
 from monitoring.ingest.shelves import over_budget
 from monitoring.models import PushToken, Series, Server
 
-KNOWN_FOR_S = 10.0
+KNOWN_FOR_S = 5.0
 HOSTS_KEPT = 100_000
 MAX_NAME = 200
 JOINED = gettext_noop("Joined by sending.")

@@ -15,7 +15,7 @@ from django.db import connection
 from numpy.typing import NDArray
 
 from monitoring.history.codec import Ints
-from monitoring.history.frame import Layout
+from monitoring.ingest.desk import Block
 
 LEAST_S, MOST_S = 1, 3600
 DISTANCES = 12
@@ -27,9 +27,9 @@ SERVERS_KEPT = 50_000
 
 class Seen(NamedTuple):
     """The samples of a body: sample i, at `at_ms[i]`, is of series `which[i]`; series s is in `column[s]` of
-    `blocks[group[s]]` (server id, block, layout), or nowhere when that is -1."""
+    `blocks[group[s]]`, or nowhere when that is -1."""
 
-    blocks: Sequence[tuple[int, int, Layout]]
+    blocks: Sequence[Block]
     group: NDArray[np.intp]
     column: NDArray[np.intp]
     which: NDArray[np.intp]
@@ -99,7 +99,7 @@ def _watch(seen: Seen) -> None:
     """Add the distances between the instants of each server's watched series."""
     now = time.monotonic()
     watched = np.full(len(seen.blocks) + 1, -1, np.intp)  # the last is for series that are nowhere
-    for number, (server_id, block, _layout) in enumerate(seen.blocks):
+    for number, (server_id, block, _layout, _host) in enumerate(seen.blocks):
         pace = _paces.get(server_id)
         if pace is None or now - pace.since > WATCHED_FOR_S:
             first = int(seen.column[np.argmax(seen.group == number)])

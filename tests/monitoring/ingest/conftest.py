@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from monitoring.ingest import doors, hosts, pace, shelves, tokens
+from monitoring.ingest import desk, doors, hosts, pace, shelves, tokens
 from monitoring.models import PushToken, ServerGroup
 from portal.toolkit.intake import Answer, Push
 
@@ -22,6 +22,7 @@ def nothing_remembered_of_pushes() -> Iterator[None]:
 
 
 def forget_all() -> None:
+    desk.forget()
     hosts.forget()
     shelves.forget()
     pace.forget()
