@@ -73,11 +73,10 @@ def sample_days(server_ids: Collection[int]) -> dict[int, int]:
 
 
 def cutoffs(kept: Kept, now: datetime, compacted_ms: int) -> Left:
-    """What must have left by `now`. Samples leave by whole days (UTC), and not before their day is rolled up; of
-    roll-ups everything before the same kind of day.
-    """
+    """What must have left by `now`, by whole days (UTC); samples not before their day is rolled up."""
     now_ms = int(now.timestamp() * 1000)
-    return Left(*(max(0, min((now_ms - days * DAY_MS) // DAY_MS * DAY_MS, compacted_ms)) for days in kept))
+    days = Left(*(max(0, (now_ms - days * DAY_MS) // DAY_MS * DAY_MS) for days in kept))
+    return days._replace(samples=min(days.samples, compacted_ms))
 
 
 def left_of(server_ids: Iterable[int]) -> Left:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from datetime import datetime, timedelta
 from itertools import accumulate
@@ -18,13 +18,15 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from monitoring.history import chunks, horizon, partitions, retention
+from monitoring.history import chunks, horizon, kept, partitions, retention
 from monitoring.history.compact import compact_due
 from monitoring.history.frame import Frame, SeriesName
 from monitoring.history.read import read, read_buckets
 from monitoring.history.record import record
 from monitoring.history.retention import apply_retention
+from monitoring.history.rollup import roll_up
 from monitoring.history.seal import seal_due
+from monitoring.history.series import ids_of, plans_for
 from monitoring.models import Batch, Chunk, LateFrame, Retention, Rollup, Segment, Server, ServerGroup
 from portal.toolkit.instants import from_ms
 from tests.monitoring.history.conftest import DAY_MS, empty_history
@@ -139,16 +141,25 @@ def days_of(server: Server, past: int, days: int = 3) -> list[int]:
     return sorted(set(((tracks.at_ms - past) // DAY_MS).tolist()))
 
 
+def compacted(servers: Sequence[Server], start_ms: int, end_ms: int) -> None:
+    """A sample of each server every eight hours, as if the days had been sealed and compacted."""
+    plans_for((server.pk, (CPU,)) for server in servers)
+    ids = ids_of([server.pk for server in servers])
+    for day_ms in range(start_ms, end_ms, DAY_MS):
+        at_ms = np.arange(day_ms, day_ms + DAY_MS, 8 * HOUR_MS)
+        tracks = {pk: [chunks.Track(series_id, at_ms, np.ones(3))] for (pk, _), series_id in ids.items()}
+        chunks.ensure_day(day_ms // DAY_MS)
+        chunks.write(tracks, day_ms)
+        roll_up([track for some in tracks.values() for track in some], day_ms)
+    horizon.sealed(end_ms)
+    horizon.compacted(end_ms)
+
+
 @pytest.fixture
 def two(make_server: Callable[..., Server], elsewhere: ServerGroup, past: int) -> tuple[Server, Server]:
-    """A server of each group, with a sample in every hour of the two days before `past`, compacted."""
+    """A server of each group, with samples of the two days before `past`."""
     servers = make_server("here"), make_server("there", group=elsewhere)
-    for server in servers:
-        instants = range(past - 2 * DAY_MS, past, HOUR_MS)
-        record([Frame.of(server.pk, at, {"cpu": 1.0}) for at in instants], origin="test")
-    Batch.objects.update(evaluated_at=timezone.now())
-    seal_due(timezone.now())
-    compact_due(timezone.now())
+    compacted(servers, past - 2 * DAY_MS, past)
     return servers
 
 
@@ -271,11 +282,7 @@ def test_after_any_run_exactly_what_is_to_be_kept_is_readable(
     groups = {name: ServerGroup.objects.get_or_create(name=name)[0] for name in ("here", "there")}
     servers = [make_server(name, group=groups[name]) for name in ("here", "there")]
     start = past - 6 * DAY_MS
-    for server in servers:
-        record([Frame.of(server.pk, at, {"cpu": 1.0}) for at in range(start, past, 8 * HOUR_MS)], origin="test")
-    Batch.objects.update(evaluated_at=timezone.now())
-    seal_due(timezone.now())
-    compact_due(timezone.now())
+    compacted(servers, start, past)
     now_ms, gone = past, {server.pk: start for server in servers}
     said: dict[str | None, tuple[int, ...]] = {}
     for kind, *what in steps:
@@ -299,5 +306,6 @@ def test_after_any_run_exactly_what_is_to_be_kept_is_readable(
 def run_until_done(now: datetime, rows_a_run: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retention, "ROWS_A_RUN", rows_a_run)
-        for _ in range(40):
+        apply_retention(now)
+        while list(retention._due(now, kept.rules(), horizon.reach().compacted_ms)):
             apply_retention(now)
