@@ -33,9 +33,8 @@ known is `null`. Errors are `{"error", "message", "timestamp"}`.
 
 
 class ReadTokenAuth(HttpBearer):
-    """SignedInMiddleware has looked the token up: here it is only named for the description."""
+    """SignedInMiddleware has looked the token up: here it is named for the description."""
 
-    openapi_name = "readToken"
 
     def authenticate(self, request: HttpRequest, token: str) -> User | None:
         return request.user if isinstance(request.user, User) else None
@@ -45,7 +44,6 @@ class SessionAuth(APIKeyCookie):
     """A signed-in browser; what changes something needs its CSRF token too."""
 
     param_name = "sessionid"
-    openapi_name = "session"
 
     def authenticate(self, request: HttpRequest, key: str | None) -> User | None:
         return request.user if isinstance(request.user, User) else None

@@ -60,3 +60,17 @@ def test_a_failed_try_rests_again(breaker: Breaker, clock: Clock) -> None:
     fail(breaker, 1)
     with pytest.raises(CircuitOpenError), breaker:
         pytest.fail("was tried")
+
+
+def test_it_tells_how_it_did(breaker: Breaker, clock: Clock) -> None:
+    fail(breaker, 3)
+    found = breaker.statistics()
+    assert (found.state, found.failures, found.failures_in_all, found.times_opened) == ("open", 3, 3, 1)
+    assert found.last_error.startswith("ConnectionError")
+    assert found.opened_at is not None
+    clock.now = 2.1
+    assert breaker.statistics().state == "trying"
+    with breaker:
+        pass
+    found = breaker.statistics()
+    assert (found.state, found.failures, found.failures_in_all, found.times_opened) == ("closed", 0, 3, 1)
