@@ -112,6 +112,7 @@ CATALOGUE: list[CatalogueMetric] = [
         ("cpu_request_share", _("CPU of its request"), "%", 0.1),
         ("memory_request_share", _("Memory of its request"), "%", 0.1),
         ("containers", _("Containers"), "", 1.0),
+        ("machines", _("Machines"), "", 1.0),
         ("pods", _("Pods"), "", 1.0),
         ("pods_pending", _("Pods pending"), "", 1.0),
         ("pods_failed", _("Pods failed"), "", 1.0),

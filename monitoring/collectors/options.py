@@ -57,13 +57,19 @@ class NoOptions:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a collector is told: a URL that `check_url` accepts, a password or token if `secret`, and its options."""
+    """What a collector is told: a URL that `check_url` accepts, a password or token if `secret`, and its options.
+
+    It is read at most and at least once in so many seconds (`every_s`); with `jitter_s` not on a grid, but about an
+    interval after it was read last.
+    """
 
     url: Literal["needed", "optional", "none"] = "needed"
     check_url: Callable[[str], None] | None = None
     says: Words = ""
     secret: bool = False
     options: type = NoOptions
+    every_s: tuple[int, int] = (5, 3600)
+    jitter_s: int = 0
 
 
 T = TypeVar("T")
@@ -77,9 +83,12 @@ def option(label: Words, *, default: Any, check: Check | None = None, **more: An
 @lru_cache(maxsize=64)
 def needs_of(collector: str) -> Needs:
     """What the collector of that name declares; one that declares nothing has a URL and nothing else."""
+    name = f"{__package__}.{collector}"
     try:
-        module = import_module(f"{__package__}.{collector}")
-    except ModuleNotFoundError:
+        module = import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
         return Needs()
     needs: Needs = getattr(module, "NEEDS", Needs())
     return needs

@@ -23,6 +23,7 @@ from django.utils.translation import gettext as _
 
 from monitoring.collectors import found
 from monitoring.collectors.base import CollectError, collector
+from monitoring.collectors.options import needs_of
 from monitoring.history.frame import Frame, Refusal
 from monitoring.history.record import record
 from monitoring.models import Collector, Source
@@ -163,12 +164,22 @@ def settle(source: Source, outcome: Outcome, now: datetime) -> bool:
     if outcome.error:
         fields["error_at"] = now
     if outcome.ok:
-        fields |= {"ok_at": now, "failures": 0, "samples": outcome.samples, "due_at": next_on_grid(source, now)}
+        fields |= {"ok_at": now, "failures": 0, "samples": outcome.samples, "due_at": next_run(source, now)}
     else:
         fields |= {"failures": source.failures + 1, "due_at": now + back_off(source)}
         log.info("collect_failed", source=source.pk, failures=fields["failures"], error=fields["error"])
     # Whoever claimed it after us, or asked for a run now, has moved due_at: then theirs counts.
     return bool(Source.objects.filter(pk=source.pk, due_at=source.due_at).update(**fields))
+
+
+def next_run(source: Source, now: datetime) -> datetime:
+    """On the source's grid, or about an interval from now where the collector wants it so."""
+    needs = needs_of(source.collector)
+    if not needs.jitter_s:
+        return next_on_grid(source, now)
+    least, most = needs.every_s
+    seconds = source.interval_s + random.uniform(-needs.jitter_s, needs.jitter_s)  # noqa: S311
+    return now + timedelta(seconds=min(max(seconds, least), most))
 
 
 def next_on_grid(source: Source, now: datetime) -> datetime:

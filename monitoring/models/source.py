@@ -88,6 +88,14 @@ class Source(models.Model):
             raise ValidationError({"url": _("This kind of source needs a URL.")}, code="required")
         if needs.url == "none" and self.url:
             raise ValidationError({"url": _("This kind of source is read without a URL: leave it empty.")})
+        least, most = needs.every_s
+        if not least <= self.interval_s <= most:
+            raise ValidationError(
+                {
+                    "interval_s": _("This kind of source is read every %(least)d to %(most)d s.")
+                    % {"least": least, "most": most}
+                }
+            )
         if self.url and needs.check_url is not None:
             try:
                 needs.check_url(self.url)
