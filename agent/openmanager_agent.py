@@ -153,7 +153,8 @@ class Counters:
         return self._now[key] < self._before.get(key, -math.inf)
 
     def rate(self, key: str, value: float) -> float:
-        return self.increase(key, value) / self.seconds if self.seconds > 0 else NAN
+        increase = self.increase(key, value)
+        return increase / self.seconds if self.seconds > 0 else NAN
 
     def busy_and_total(self, key: str, busy: float, total: float) -> tuple[float, float]:
         """(NaN, NaN) when they do not fit together: Linux may take back idle and iowait time, which is no restart."""
@@ -469,9 +470,13 @@ class Spool:
 
     def _find(self) -> None:
         """The segments of an earlier life. How old they are only the clock of the machine knows, which may be wrong."""
-        with contextlib.suppress(FileNotFoundError):
-            for name in sorted(filter(self.NAME.fullmatch, os.listdir(self._folder))):
-                path = os.path.join(self._folder, name)
+        try:
+            names = sorted(filter(self.NAME.fullmatch, os.listdir(self._folder)))
+        except OSError:
+            return
+        for name in names:
+            path = os.path.join(self._folder, name)
+            with contextlib.suppress(OSError):
                 status = os.stat(path)
                 age = max(0.0, time.time() - status.st_mtime)
                 self._segments.append(Segment(path, status.st_size, time.monotonic() - age))
@@ -610,7 +615,8 @@ class Outbox:
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
         self._lock = threading.Lock()
-        self._newest: collections.deque[bytes] = collections.deque(maxlen=self.IN_MEMORY)
+        self._newest: collections.deque[bytes] = collections.deque(maxlen=self.NEWEST)
+        self._unwritten: collections.deque[bytes] = collections.deque(maxlen=self.IN_MEMORY)
         self._ahead: set[bytes] = set()  # taken by the portal, and still in the spool behind older ones
         self._repeats = Repeats()
         self.news = threading.Event()
@@ -621,7 +627,8 @@ class Outbox:
             try:
                 self._spool.append(line)
             except OSError as error:
-                self._repeats.say("spool", f"cannot write the spool, only the last hour is remembered: {error}")
+                self._unwritten.append(line)
+                self._repeats.say("spool", f"cannot write the spool, only {self.IN_MEMORY} frames can wait: {error}")
             else:
                 self._repeats.over("spool", "the spool can be written again")
         self.news.set()
@@ -630,17 +637,17 @@ class Outbox:
         """At most `most` lines to send: the newest, then the oldest. They stay until they are `done`."""
         with self._lock:
             self.news.clear()
-            newest = list(self._newest)
-            first, rest = newest[-self.NEWEST :], newest[: -self.NEWEST]
-            lines = dict.fromkeys([*first, *self._spool.peek(most), *rest])
+            lines = dict.fromkeys([*self._newest, *self._spool.peek(most), *self._unwritten])
             return [line for line in lines if line not in self._ahead][:most]
 
     def done(self, lines: list[bytes]) -> None:
         """They were taken, or are given up."""
         with self._lock:
             self._ahead.update(lines)
-            kept = [line for line in self._newest if line not in self._ahead]
-            self._newest = collections.deque(kept, self.IN_MEMORY)
+            for waiting in (self._newest, self._unwritten):
+                kept = [line for line in waiting if line not in self._ahead]
+                waiting.clear()
+                waiting.extend(kept)
             self._spool.forget(self._ahead)
             if not self._spool.peek(1):
                 self._ahead.clear()
