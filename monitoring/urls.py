@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from django.urls import path
 
+from monitoring.views.add import add, add_waiting
 from monitoring.views.agent import agent, agent_sha256
 from monitoring.views.fleet import fleet
+from monitoring.views.history import ask_export, export, history
 from monitoring.views.server import samples, server
 
 app_name = "monitoring"
@@ -13,6 +15,11 @@ urlpatterns = [
     path("", fleet, name="fleet"),
     path("agent.py", agent, name="agent"),
     path("agent.py.sha256", agent_sha256, name="agent_sha256"),
+    path("servers/add/", add, name="add"),
+    path("servers/add/<slug:kind>/<int:added_id>/", add_waiting, name="add_waiting"),
     path("servers/<int:server_id>/", server, name="server"),
     path("servers/<int:server_id>/samples/", samples, name="samples"),
+    path("servers/<int:server_id>/history/", history, name="history"),
+    path("servers/<int:server_id>/exports/", ask_export, name="ask_export"),
+    path("exports/<int:export_id>/", export, name="export"),
 ]

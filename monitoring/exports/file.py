@@ -30,8 +30,9 @@ def download(request: HttpRequest, export: Export, *, packed: bool) -> Streaming
     name = file_name(export) + (".gz" if packed else "")
     response.headers["Content-Disposition"] = content_disposition_header(True, name) or "attachment"
     response.headers["Cache-Control"] = "private, no-store"
+    # The middleware would pack each part by itself, and browsers unpack no more than the first.
+    request.META["HTTP_ACCEPT_ENCODING"] = "identity"
     if packed:
-        request.META["HTTP_ACCEPT_ENCODING"] = "identity"  # it is packed: the middleware is not to do it again
         response.headers["Content-Length"] = str(export.bytes)
     return response
 
