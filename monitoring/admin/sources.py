@@ -7,41 +7,57 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.db.models.functions import Now
-from django.forms import ModelForm
+from django.forms import Script
 from django.http import HttpRequest
-from django.utils import timezone
-from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext_noop
 
 from monitoring import pausing
 from monitoring.admin.said import say_count
-from monitoring.models import Server, Source
+from monitoring.admin.source_form import SourceForm, field_name
+from monitoring.collectors.options import form_fields, needs_of
+from monitoring.models import Collector, Server, Source
 from portal.toolkit.audit import AuditedAdmin
+from portal.toolkit.sentence import say
 
 COLLECT_NOW = gettext_noop("Asked to collect now.")
+MODEL_FIELDS: dict[str, tuple[tuple[str, ...], ...]] = {
+    Collector.PROMETHEUS: (("sample_limit", "keep_everything"),),
+}
+"""Columns of their own that only some collectors look at."""
 
 
-class SourceForm(ModelForm):  # type: ignore[type-arg]
-    def save(self, commit: bool = True) -> Any:
-        """A source that was changed is read next, whatever back-off it was in."""
-        if self.instance.pk and self.changed_data:
-            self.instance.due_at = timezone.now()
-        return super().save(commit)
+def collector_fieldsets() -> tuple[Any, ...]:
+    """One for each collector that asks for anything; a script shows that of the chosen one."""
+    found = []
+    for collector in Collector:
+        needs = needs_of(collector.value)
+        options = [field_name(collector.value, name) for name in form_fields(needs.options)]
+        fields = (*options, *MODEL_FIELDS.get(collector, ()))
+        if fields or needs.says:
+            classes = ("for-collector", f"for-{collector.value}")
+            found.append((collector.label, {"fields": fields, "classes": classes, "description": needs.says}))
+    return tuple(found)
 
 
 class SourceInline(admin.StackedInline):  # type: ignore[type-arg]
     model = Source
     form = SourceForm
     extra = 0
-    fields = (
-        ("collector", "url"),
-        ("interval_s", "timeout_s", "sample_limit"),
-        ("keep_everything", "paused"),
-        ("ok_at", "failures", "error_at", "error"),
+    fieldsets = (
+        (None, {"fields": (("collector", "url"), ("secret", "forget_secret"), ("interval_s", "timeout_s"), "paused")}),
+        *collector_fieldsets(),
+        (None, {"fields": (("ok_at", "failures", "error_at", "last_error"),)}),
     )
-    readonly_fields = ("ok_at", "failures", "error_at", "error")
+    readonly_fields = ("ok_at", "failures", "error_at", "last_error")
     show_change_link = True
+
+    class Media:
+        js = (Script("js/admin-source.js", type="module"),)
+
+    @admin.display(description=_("last error"))
+    def last_error(self, source: Source) -> str:
+        return say(source.error)
 
     def get_extra(self, request: HttpRequest, obj: Server | None = None, **kwargs: Any) -> int:
         """A new server is usually added to read something: the form for it is open."""
@@ -57,22 +73,22 @@ class SourceAdmin(AuditedAdmin):
     list_select_related = ("server",)
     search_fields = ("server__name", "url")
     ordering = ("server__name", "collector", "url")
-    fields = (
-        "server",
-        ("collector", "url"),
-        ("interval_s", "timeout_s", "sample_limit"),
-        ("keep_everything", "paused"),
-        ("ok_at", "samples", "duration_ms"),
-        ("failures", "error_at"),
-        "error",
-    )
-    readonly_fields = ("ok_at", "samples", "duration_ms", "failures", "error_at", "error")
+    main = ("server", ("collector", "url"), ("secret", "forget_secret"), ("interval_s", "timeout_s"), "paused")
+    facts = (("ok_at", "samples", "duration_ms"), ("failures", "error_at"), "last_error")
+    readonly_fields = ("ok_at", "samples", "duration_ms", "failures", "error_at", "last_error")
     raw_id_fields = ("server",)
     actions = ("pause", "resume", "collect_now")
 
+    class Media:
+        js = (Script("js/admin-source.js", type="module"),)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Source | None = None) -> Any:
+        went = ((_("How it went"), {"fields": self.facts}),) if obj is not None else ()
+        return ((None, {"fields": self.main}), *collector_fieldsets(), *went)
+
     @admin.display(description=_("last error"), ordering="error_at")
     def last_error(self, source: Source) -> str:
-        return _t(source.error) if source.failures and source.error else ""
+        return say(source.error)
 
     @admin.action(description=_("Pause"), permissions=["change"])
     def pause(self, request: HttpRequest, chosen: QuerySet[Source]) -> None:

@@ -71,6 +71,15 @@ class Needs:
     every_s: tuple[int, int] = (5, 3600)
     jitter_s: int = 0
 
+    def check(self, url: str) -> None:
+        """Raise ValidationError, in words for whoever typed it, when a source of this kind cannot have this `url`."""
+        if self.url == "needed" and not url:
+            raise ValidationError(_t("This kind of source needs a URL."), code="required")
+        if self.url == "none" and url:
+            raise ValidationError(_t("This kind of source is read without a URL: leave it empty."))
+        if url and self.check_url is not None:
+            self.check_url(url)
+
 
 T = TypeVar("T")
 

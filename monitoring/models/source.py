@@ -83,24 +83,17 @@ class Source(models.Model):
         from monitoring.collectors.options import needs_of
 
         self.url = self.url.strip()
-        needs = needs_of(self.collector)
-        if needs.url == "needed" and not self.url:
-            raise ValidationError({"url": _("This kind of source needs a URL.")}, code="required")
-        if needs.url == "none" and self.url:
-            raise ValidationError({"url": _("This kind of source is read without a URL: leave it empty.")})
+        needs, wrong = needs_of(self.collector), {}
         least, most = needs.every_s
         if not least <= self.interval_s <= most:
-            raise ValidationError(
-                {
-                    "interval_s": _("This kind of source is read every %(least)d to %(most)d s.")
-                    % {"least": least, "most": most}
-                }
-            )
-        if self.url and needs.check_url is not None:
-            try:
-                needs.check_url(self.url)
-            except ValidationError as error:
-                raise ValidationError({"url": error}) from error
+            every = _("This kind of source is read every %(least)d to %(most)d s.")
+            wrong["interval_s"] = ValidationError(every % {"least": least, "most": most})
+        try:
+            needs.check(self.url)
+        except ValidationError as error:
+            wrong["url"] = error
+        if wrong:
+            raise ValidationError(wrong)
 
 
 class Simulation(models.Model):
