@@ -33,14 +33,30 @@ def operators(status: int) -> Statuses:
     return members(status) | {"reader": 403}
 
 
+def adders(status: int) -> Statuses:
+    """Admins of any group: the stranger is one of another, and sees nothing of this one there."""
+    return {**signed_in(status), "reader": 403, "operator": 403}
+
+
 def staff(status: int) -> Statuses:
     """Of the cast only the superuser: who is admin of a group is not admin of the portal."""
     return {**anyone(GATE), "superuser": status}
 
 
+def programs(status: int, **others: int) -> Statuses:
+    """The API tells a program that it must say who it is; a member of the server's group gets `status`."""
+    return members(status) | {"anonymous": 401} | others
+
+
+def its_owner(status: int, anonymous: int = GATE) -> Statuses:
+    """An export is its owner's alone, here the reader's."""
+    return {**anyone(404), "anonymous": anonymous, "reader": status}
+
+
 NOT_ALLOWED = anyone(405)
 NO_POST = signed_in(405)
 NO_GET = signed_in(405)
+PROGRAMS_ONLY_READ = {**signed_in(405), "anonymous": 401}
 REAUTHENTICATE = signed_in(302)
 """First the password again."""
 
@@ -90,8 +106,17 @@ DOORS: dict[str, Door] = {
     "monitoring:agent_sha256": Door("/agent.py.sha256", anyone(200), NOT_ALLOWED),
     # Monitoring
     "monitoring:fleet": Door("/", signed_in(200), NO_POST),
+    "monitoring:add": Door("/servers/add/", adders(200), adders(422)),
+    "monitoring:add_waiting": Door("/servers/add/token/{pushtoken}/", adders(200) | {"stranger": 404}, NO_POST),
     "monitoring:server": Door("/servers/{server}/", members(200), NO_POST),
     "monitoring:samples": Door("/servers/{server}/samples/", members(200), NO_POST),
+    "monitoring:history": Door("/servers/{server}/history/", members(200), NO_POST),
+    "monitoring:ask_export": Door("/servers/{server}/exports/", NO_GET, members(302)),
+    "monitoring:export": Door("/exports/{export}/", its_owner(200), NO_POST),
+    "api:history": Door("/api/monitoring/history?serverId={server}", programs(200), PROGRAMS_ONLY_READ),
+    "api:ask_for_export": Door("/api/monitoring/exports", PROGRAMS_ONLY_READ, {**programs(400), "stranger": 400}),
+    "api:export": Door("/api/monitoring/exports/{export}", its_owner(200, 401), PROGRAMS_ONLY_READ),
+    "api:export_file": Door("/api/monitoring/exports/{export}/file", its_owner(409, 401), PROGRAMS_ONLY_READ),
     # Alerts
     "alerts:list": Door("/alerts/", signed_in(200), NO_POST),
     "alerts:incident": Door("/alerts/{incident}/", members(200), NO_POST),
@@ -171,7 +196,10 @@ DOORS: dict[str, Door] = {
             EMPTY_FORM | NO_ADD_NO_DELETE | {"changelist": 302, "change": 302, "simple_history": 302},
         )
     ),
+    **dict(_admin("monitoring_pushtoken", READ, EMPTY_FORM)),
+    **dict(_admin("monitoring_job", READ, EMPTY_FORM)),
     **dict(_admin("monitoring_metric", READ | NO_ADD_NO_DELETE, EMPTY_FORM | ONLY_LOOK, history=False)),
+    **dict(_admin("monitoring_retention", READ, EMPTY_FORM)),
     **dict(_admin("alerts_threshold", READ, EMPTY_FORM)),
     **dict(_admin("alerts_rota", READ, EMPTY_FORM)),
     **dict(_admin("alerts_silence", READ, EMPTY_FORM)),
@@ -179,6 +207,17 @@ DOORS: dict[str, Door] = {
     **dict(_admin("alerts_delivery", READ | NO_ADD_NO_DELETE, EMPTY_FORM | ONLY_LOOK, history=False)),
     **dict(_admin("alerts_bounce", READ | {"add": 403}, EMPTY_FORM | {"add": 403, "change": 403}, history=False)),
 }
+
+WAYS_IN: dict[str, tuple[str, tuple[str, ...], bool]] = {
+    "/api/push": ("/api/push", ("POST",), True),
+    r"/ping/(?P<job>[^/]{1,100})(?:/(?P<word>[^/]{1,20}))?": (
+        "/ping/0b6ec2ad-2a6f-4c52-a9c9-9f6e9f0a3a11",
+        ("GET", "HEAD", "POST"),
+        False,
+    ),
+}
+"""Ways in for programs, which stand before Django: by the path of the door one to ask, the methods, and whether it asks
+for a token."""
 
 TOPICS: dict[str, tuple[str, dict[str, str | None]]] = {
     "server": ("{server}", {"anonymous": None, "stranger": None, **dict.fromkeys(MEMBERS, "{server}")}),

@@ -18,10 +18,13 @@ from django.urls import URLPattern, URLResolver, get_resolver, resolve
 from django.utils import timezone
 
 from alerts.models import Bounce, Delivery, Incident, Rota, Silence, Threshold
-from monitoring.models import Metric, Server, ServerTemplate, Simulation, Source
+from monitoring.ingest.doors import DOORS as INTAKE_DOORS
+from monitoring.ingest.doors import intake
+from monitoring.models import Export, Job, Metric, PushToken, Retention, Server, ServerTemplate, Simulation, Source
 from portal.toolkit.live.topic import topics
+from tests.asgi import ask
 from tests.cast import Cast, make_cast, sign_in
-from tests.doors import ANYONE, DOORS, GATE, SIGNED_IN, TOPICS
+from tests.doors import ANYONE, DOORS, GATE, SIGNED_IN, TOPICS, WAYS_IN
 
 PRIVATE = ("shop-web-1", "the-private-note", "Web shop", "10.9.8.7", "owner@example.org", "reader@example.org")
 POLICY = (
@@ -63,12 +66,18 @@ def ids(cast: Cast) -> dict[str, str]:
         "source": source,
         "servertemplate": template,
         "simulation": simulation,
+        "retention": Retention.objects.create(
+            group=cast.group, samples_days=1, minutes_days=2, quarters_days=3, hours_days=4
+        ),
+        "pushtoken": PushToken.objects.create(name="shop", group=cast.group, digest="d", hint="h"),
+        "job": Job.objects.create(name="backup", server=cast.server),
     }
     versions = {f"{name}_version": str(row.history.latest().pk) for name, row in audited.items()}
     return {
         **{name: str(row.pk) for name, row in audited.items()},
         **versions,
         **{name: str(row.pk) for name, row in told.items()},
+        "export": str(_export(cast).pk),
         "metric": str(Metric.objects.get(name="cpu").pk),
         "group": str(cast.group.pk),
         "elsewhere": str(cast.elsewhere.pk),
@@ -103,6 +112,12 @@ def _told(cast: Cast) -> dict[str, Model]:
     return {"incident": incident, "delivery": delivery, "bounce": bounce}
 
 
+def _export(cast: Cast) -> Export:
+    """The reader's, of the group's server; nobody writes it."""
+    now = timezone.now()
+    return Export.objects.create(person=cast.reader, server=cast.server, starts_at=now, ends_at=now)
+
+
 def browser_of(cast: Cast, who: str) -> Client:
     return sign_in(cast.by_name().get(who))
 
@@ -117,6 +132,24 @@ def test_every_path_of_the_table_leads_to_its_url(ids: dict[str, str]) -> None:
     for key, door in DOORS.items():
         match = resolve(door.path.format(**ids).partition("?")[0])
         assert key in {match.view_name, match.route}, door
+
+
+def test_every_way_in_is_in_the_table() -> None:
+    paths = [door.path if isinstance(door.path, str) else door.path.pattern for door in INTAKE_DOORS]
+    assert sorted(paths) == sorted(WAYS_IN)
+
+
+@pytest.mark.parametrize(("path", "methods", "needs_token"), WAYS_IN.values())
+def test_every_way_in_refuses_other_methods_and_who_has_no_token(
+    path: str, methods: tuple[str, ...], needs_token: bool
+) -> None:
+    application = intake()
+    for method in {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"} - set(methods):
+        answer = ask(application, method, path)
+        assert (answer.status, answer.headers["allow"]) == (405, ", ".join(methods))
+    if needs_token:
+        assert ask(application, methods[0], path, b"{}").status == 401
+        assert ask(application, methods[0], path, b"{}", {"Authorization": "Basic b21wXzo="}).status == 401
 
 
 def test_every_topic_is_in_the_table() -> None:
@@ -203,7 +236,7 @@ def test_a_topic_survives_a_key_that_makes_no_sense(cast: Cast, key: str) -> Non
 @pytest.mark.parametrize("who", SIGNED_IN)
 def test_a_server_that_does_not_exist_looks_like_one_of_others(cast: Cast, who: str) -> None:
     browser = browser_of(cast, who)
-    for path in ("/servers/999999/", "/servers/999999/samples/"):
+    for path in ("/servers/999999/", "/servers/999999/samples/", "/servers/999999/history/"):
         assert browser.get(path).status_code == 404
 
 

@@ -1,69 +1,40 @@
-"""What is refused of a push, told part by part."""
+"""What a decoder could not take of a body, bounded: the first ones one by one, the rest counted by reason."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter
 
 import numpy as np
 
-from monitoring.ingest.desk import Spots
-from monitoring.ingest.points import Points, PointSeries, Rejected
-from monitoring.ingest.shelves import over_budget
+from monitoring.ingest.points import Points, Rejected
 
 TOLD = 100
-"""How many refusals are told one by one; the rest is counted by reason."""
+INFINITE = "infinity is not a measurement"
 
 
 class Refusals:
-    """Collects what is refused of a body; samples are counted only when something is."""
+    def __init__(self) -> None:
+        self._first: list[Rejected] = []
+        self._others: Counter[str] = Counter()
 
-    def __init__(self, points: Points, spots: Spots) -> None:
-        self._points = points
-        self._spots = spots
-        self._instants: dict[tuple[int, int], str] = {}
-
-    def instant(self, server_id: int, at_ms: int, reason: str) -> None:
-        """All samples of the server at that instant."""
-        self._instants[server_id, at_ms] = reason
-
-    def over_budget(self, most: int) -> str:
-        """A series that the budget had no room for, "" when there is none."""
-        used_up = over_budget(most)
-        return next((_said(self._points.series[i]) for i, why in self._spots.objections.items() if why == used_up), "")
+    def add(self, where: str, reason: str, count: int = 1) -> None:
+        """`reason` is one of a few texts: what differs belongs into `where`."""
+        if len(self._first) < TOLD:
+            self._first.append(Rejected(where[:500], reason, count))
+        else:
+            self._others[reason] += count
 
     def rejected(self) -> list[Rejected]:
-        return _shortened([*self._series(), *self._late()])
-
-    def _series(self) -> Iterator[Rejected]:
-        if self._spots.objections:
-            counts = np.bincount(self._points.which, minlength=len(self._points.series)).tolist()
-            for index, reason in self._spots.objections.items():
-                yield Rejected(_said(self._points.series[index]), reason, counts[index])
-
-    def _late(self) -> Iterator[Rejected]:
-        if not self._instants:
-            return
-        hosts = {server_id: host for server_id, _, _, host in self._spots.blocks}
-        group = self._spots.group[self._points.which]
-        placed = group >= 0
-        servers = np.array([block[0] for block in self._spots.blocks], np.int64)[group[placed]]
-        pairs, counts = np.unique(np.stack([servers, self._points.at_ms[placed]]), axis=1, return_counts=True)
-        for server_id, at_ms, count in zip(*pairs.tolist(), counts.tolist(), strict=True):
-            reason = self._instants.get((server_id, at_ms))
-            if reason is not None:
-                yield Rejected(f"{hosts[server_id]} at {at_ms / 1000:.3f}", reason, count)
+        return self._first + [Rejected("others", reason, count) for reason, count in self._others.items()]
 
 
-def _said(series: PointSeries) -> str:
-    host, name = series
-    return f"{host[:200]}: {name.metric[:200]}{name.labels[:200]}" if name.metric else host[:200]
-
-
-def _shortened(entries: list[Rejected]) -> list[Rejected]:
-    if len(entries) <= TOLD:
-        return entries
-    rest: dict[str, int] = defaultdict(int)
-    for entry in entries[TOLD:]:
-        rest[entry.reason] += entry.count
-    return entries[:TOLD] + [Rejected("others", reason, count) for reason, count in rest.items()]
+def without_what_is_no_number(points: Points, refusals: Refusals) -> None:
+    """NaN, Prometheus' stale markers among them, leave `points` as gaps; infinities go to `refusals` by name."""
+    real = np.isfinite(points.values)
+    if real.all():
+        return
+    for index in np.flatnonzero(np.isinf(points.values)).tolist():
+        host, name = points.series[points.which[index]]
+        refusals.add(f"{host}: {name.metric}{name.labels} at {points.at_ms[index] / 1000:.3f}", INFINITE)
+    points.gaps += int(np.isnan(points.values).sum())
+    points.which, points.at_ms, points.values = points.which[real], points.at_ms[real], points.values[real]

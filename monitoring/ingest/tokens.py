@@ -21,7 +21,7 @@ from portal.toolkit.intake import ForbiddenError
 log = structlog.get_logger(__name__)
 
 PREFIX = "omp_"
-HINT = 4
+HINT = 6
 DEMO = "demo"
 FORMER_FOR = timedelta(hours=24)
 FLUSH_EVERY_S = 3.0
