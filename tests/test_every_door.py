@@ -21,6 +21,7 @@ from alerts.models import Bounce, Delivery, Incident, Rota, Silence, Threshold
 from monitoring.ingest.doors import DOORS as INTAKE_DOORS
 from monitoring.ingest.doors import intake
 from monitoring.models import Export, Job, Metric, PushToken, Retention, Server, ServerTemplate, Simulation, Source
+from portal.accounts.models import ReadToken
 from portal.toolkit.live.topic import topics
 from tests.asgi import ask
 from tests.cast import Cast, make_cast, sign_in
@@ -61,6 +62,7 @@ def ids(cast: Cast) -> dict[str, str]:
         "rota": rota,
         "silence": silence,
         "user": cast.reader,
+        "readtoken": ReadToken.objects.create(person=cast.reader, name="wall", digest="d", hint="h"),
         "servergroup": cast.group,
         "server": cast.server,
         "source": source,
