@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from ssl import SSLContext, SSLError
@@ -33,6 +34,7 @@ LISTING_BYTES = 16_000_000
 CONTAINER_BYTES = 1_000_000
 
 _ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
+_PEM = re.compile(r"(-----BEGIN [A-Z ]+-----)([A-Za-z0-9+/=\s]+)(-----END [A-Z ]+-----)")
 _VANISHED = 404
 
 Ask = Callable[[str, int], Fetched]
@@ -137,12 +139,17 @@ def _client_tls(source: Source) -> SSLContext | None:
         context = tls_context(options.authority)
         if options.certificate:
             with tempfile.NamedTemporaryFile("w", suffix=".pem") as pair:  # the library takes them from files only
-                pair.write(f"{options.certificate}\n{secret_of(source)}\n")
+                pair.write(f"{options.certificate}\n{_pem(secret_of(source))}\n")
                 pair.flush()
                 context.load_cert_chain(pair.name, password="")
     except (SSLError, ValueError) as error:
         raise CollectError(_("the certificates of this source are not usable: %(error)s") % {"error": error}) from error
     return context
+
+
+def _pem(text: str) -> str:
+    """With the line breaks that a password field of a browser takes out."""
+    return _PEM.sub(lambda match: "\n".join([match[1], *textwrap.wrap("".join(match[2].split()), 64), match[3]]), text)
 
 
 def _said(ask: Ask, target: str, most: int) -> Fetched:

@@ -25,7 +25,7 @@ from portal.toolkit.targets import Deadline, FetchError, parse_target, permitted
 if TYPE_CHECKING:
     from google.cloud import monitoring_v3
 
-INSTALL = ".venv/bin/uv pip install -r requirements-gcp.txt"
+INSTALL = ".venv/bin/python -m pip install -r requirements-gcp.txt"
 WINDOW_S = 360
 """Google shows a minute's values up to four minutes late."""
 ALIGN_S = 60

@@ -11,7 +11,9 @@ from typing import Any, BinaryIO
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.forms import modelform_factory
 
+from monitoring.admin.source_form import SourceForm
 from monitoring.collectors import docker
 from monitoring.collectors.base import Collected, CollectError, Found
 from monitoring.collectors.run import run_once
@@ -327,13 +329,14 @@ def test_a_socket_that_nobody_listens_at_is_told(source: Source) -> None:
 
 # --- Over a network ---------------------------------------------------------------------------------------------------
 @pytest.mark.usefixtures("loopback_is_allowed")
-def test_an_engine_with_tls_is_shown_our_certificate(source: Source, engine: Engine) -> None:
+@pytest.mark.parametrize("lines", ["\n", "", " "])
+def test_an_engine_with_tls_is_shown_our_certificate(source: Source, engine: Engine, lines: str) -> None:
     engine.add("web")
     us = authority("openmanager")
     with over_tls(engine, client_authority=us.certificate) as side:
         source.url = side.url
         source.options = {"authority": authority().certificate, "certificate": us.certificate}
-        source.sealed_secret = seal(us.key)
+        source.sealed_secret = seal(us.key.replace("\n", lines))
         assert list(by_name(collect(source))) == ["web"]
 
 
@@ -363,3 +366,24 @@ def test_a_url_that_cannot_work_is_refused(url: str) -> None:
 @pytest.mark.parametrize("url", ["unix:///var/run/docker.sock", "tcp://192.0.2.1:2375", "https://192.0.2.1:2376"])
 def test_a_url_of_an_engine_is_taken(url: str) -> None:
     docker.check_url(url)
+
+
+@pytest.mark.django_db
+def test_the_form_asks_for_what_an_engine_needs(server: Server) -> None:
+    filled = {
+        "server": server.pk,
+        "collector": "docker",
+        "url": "tcp://192.0.2.1:2376",
+        "interval_s": 15,
+        "timeout_s": 10,
+        "docker_authority": authority().certificate,
+        "docker_certificate": authority().certificate,
+        "secret": authority().key,
+    }
+    form = modelform_factory(Source, form=SourceForm, fields=["server", "collector", "url", "interval_s", "timeout_s"])(
+        filled
+    )
+    assert form.is_valid(), form.errors
+    saved = form.save()
+    assert saved.options["authority"].strip() == authority().certificate.strip()
+    assert authority().key not in saved.sealed_secret

@@ -214,7 +214,7 @@ def test_an_answer_beyond_the_limit_is_refused(
 def test_without_the_package_it_says_how_to_install_it(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "google.cloud.monitoring_v3", None)
     monkeypatch.delattr("google.cloud.monitoring_v3", raising=False)
-    with pytest.raises(CollectError, match=r"not installed; install it with: \.venv/bin/uv pip install"):
+    with pytest.raises(CollectError, match=r"not installed; install it with: \.venv/bin/python -m pip install"):
         collect(source)
 
 
