@@ -27,9 +27,13 @@ def test_it_makes_the_demo_account_the_groups_this_machine_and_the_fleet(demo_pa
     assert demo.check_password(demo_password)
     assert demo.is_staff
     assert set(ServerGroup.objects.values_list("name", flat=True)) == {"Machines", "Simulated fleet"}
-    assert Source.objects.get().collector == Collector.HOST
+    assert set(Source.objects.values_list("collector", "url")) == {
+        (Collector.HOST, ""),
+        (Collector.POSTGRES, "own:"),
+        (Collector.REDIS, "own:"),
+    }
     assert Server.objects.filter(simulated=True).count() == 30
-    assert Server.objects.filter(simulated=False).count() == 1
+    assert Server.objects.filter(simulated=False).count() == 3
 
 
 def test_the_demo_account_is_on_call_for_every_group_from_the_first_minute() -> None:
@@ -61,10 +65,19 @@ def test_a_rota_that_somebody_made_before_is_left_alone() -> None:
 def test_run_again_it_changes_nothing_that_is_there() -> None:
     call_command("prepare", servers=3)
     before = list(Server.objects.values_list("pk", "name"))
-    Server.objects.filter(simulated=False).update(name="renamed")
+    Server.objects.filter(simulated=False, kind="host").update(name="renamed")
     call_command("prepare", servers=3)
     assert Server.objects.filter(name="renamed").exists()
     assert Server.objects.count() == len(before)
+
+
+def test_an_own_service_that_nobody_wants_to_be_read_is_not_read_again() -> None:
+    call_command("prepare", servers=0)
+    Source.objects.get(collector=Collector.REDIS).delete()
+    Server.objects.get(kind="database").delete()
+    call_command("prepare", servers=0)
+    assert set(Source.objects.values_list("collector", flat=True)) == {Collector.HOST}
+    assert not Server.objects.filter(kind="database").exists()
 
 
 def test_servers_0_leaves_the_fleet_out() -> None:

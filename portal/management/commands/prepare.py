@@ -11,6 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from alerts.models import Rota, RotaMember, Rotation
+from monitoring.collectors.credentials import OWN
 from monitoring.ingest import tokens
 from monitoring.models import Collector, Server, ServerGroup, ServerKind, Source
 from monitoring.simulation.fleet import ensure_fleet
@@ -19,6 +20,10 @@ from portal.accounts.demo import ensure_demo_account
 from portal.accounts.models import User
 
 MOST_SERVERS = 20_000
+OWN_SERVICES = (
+    (Collector.POSTGRES, "postgresql", ServerKind.DATABASE, "The database of OpenManager"),
+    (Collector.REDIS, "redis", ServerKind.CACHE, "The Redis of OpenManager"),
+)
 DEMO = "demo"
 
 
@@ -39,6 +44,7 @@ class Command(BaseCommand):
         machines, _ = ServerGroup.objects.get_or_create(name="Machines")
         simulated, _ = ServerGroup.objects.get_or_create(name="Simulated fleet")
         ensure_this_machine(machines)
+        ensure_own_services(machines)
         if push_token := os.environ.get("PORTAL_DEMO_PUSH_TOKEN"):
             tokens.ensure_demo_token(push_token, machines)
         ensure_fleet(servers, simulated)
@@ -72,3 +78,17 @@ def ensure_this_machine(group: ServerGroup) -> None:
         defaults={"kind": ServerKind.HOST, "group": group, "description": "The machine that runs OpenManager"},
     )
     Source.objects.create(server=server, collector=Collector.HOST, interval_s=5, timeout_s=5)
+
+
+def ensure_own_services(group: ServerGroup) -> None:
+    """The portal's own PostgreSQL and Redis are watched from the first minute, wherever its settings say they are.
+
+    Once: who deletes such a source has decided that it is not to be read.
+    """
+    for collector, name, kind, description in OWN_SERVICES:
+        if Source.history.filter(collector=collector, url=OWN).exists():
+            continue
+        server, _ = Server.objects.get_or_create(
+            name=f"{socket.gethostname()}/{name}", defaults={"kind": kind, "group": group, "description": description}
+        )
+        Source.objects.get_or_create(server=server, collector=collector, url=OWN)

@@ -16,11 +16,15 @@ def shipped() -> dict[str, Threshold]:
     return {one.metric.name: one for one in Threshold.objects.select_related("metric")}
 
 
-def test_cpu_and_memory_alert_with_the_first_sample_over_their_limit() -> None:
+def test_what_is_watched_and_from_when_on_it_alerts() -> None:
     known = shipped()
     assert {name: (one.scope, one.direction, one.warning, one.critical, one.for_s) for name, one in known.items()} == {
         "cpu": ("all", "above", None, 85.0, 0),
         "memory": ("all", "above", None, 90.0, 0),
+        "check_up": ("all", "below", None, 1.0, 30),
+        "certificate_days": ("all", "below", 14.0, 3.0, 0),
+        "db_connections_share": ("all", "above", 90.0, None, 0),
+        "cache_memory_share": ("all", "above", 95.0, None, 0),
     }
     assert all(one.enabled for one in known.values())
 
@@ -46,7 +50,7 @@ def test_their_history_says_where_they_come_from() -> None:
 def test_one_that_was_deleted_does_not_come_back() -> None:
     shipped()["memory"].delete()
     call_command("migrate", verbosity=0)
-    assert set(shipped()) == {"cpu"}
+    assert "memory" not in shipped()
 
 
 def test_it_can_be_taken_back_and_leaves_what_an_admin_added() -> None:
@@ -56,6 +60,8 @@ def test_it_can_be_taken_back_and_leaves_what_an_admin_added() -> None:
     assert [one.direction for one in Threshold.objects.all()] == ["below"]
     _migrate("0002_shipped_thresholds")
     assert Threshold.objects.count() == 3
+    _migrate("0003_shipped_checks")
+    assert Threshold.objects.count() == 7
 
 
 def _migrate(name: str) -> None:
