@@ -13,12 +13,13 @@ from monitoring.models.history import (
     WarmFrame,
 )
 from monitoring.models.intake import Job, PushReceipt, PushToken
-from monitoring.models.keeping import Export, ExportPart, ExportState, Retention, Trimmed
+from monitoring.models.keeping import KEPT, Export, ExportPart, ExportState, Retention, Trimmed
 from monitoring.models.metric import Metric
 from monitoring.models.server import PROFILE_PARTS, Server, ServerKind, ServerState, ServerTemplate
 from monitoring.models.source import Collector, Simulation, Source
 
 __all__ = [
+    "KEPT",
     "PROFILE_PARTS",
     "SLOTS_PER_BLOCK",
     "Batch",

@@ -53,7 +53,9 @@ class Retention(models.Model):
         return self.group.name if self.group else str(_("All other groups"))
 
     def clean(self) -> None:
-        """A coarser tier is what remains of a finer one, so it is kept at least as long."""
+        """One row for all other groups. A coarser tier is what remains of a finer one: kept at least as long."""
+        if self.group is None and Retention.objects.filter(group=None).exclude(pk=self.pk).exists():
+            raise ValidationError({"group": _("There is a row for all other groups already.")})
         for finer, coarser in pairwise(KEPT):
             days, least = getattr(self, coarser), getattr(self, finer)
             if days is not None and least is not None and days < least:
