@@ -14,6 +14,7 @@ from monitoring.access import audience_of
 from monitoring.fleet_filter import FleetFilter
 from monitoring.models import ServerKind, ServerState
 from monitoring.queries.fleet import fleet_counts, fleet_page, fleet_totals, visible_groups
+from monitoring.views.add import may_add
 
 
 @never_cache
@@ -29,7 +30,7 @@ def fleet(request: HttpRequest) -> HttpResponse:
         "states": ServerState.choices,
         "kinds": ServerKind.choices,
         "sorts": _sorts(),
-        "can_add": request.user.has_perm("monitoring.add_server"),
+        "can_add": may_add(request.user),
     }
     htmx: HtmxDetails = request.htmx  # type: ignore[attr-defined]  # django_htmx's middleware puts it there
     if htmx and not htmx.history_restore_request:

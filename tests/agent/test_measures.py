@@ -98,7 +98,8 @@ PROC = {
     "self/mounts": "proc /proc proc rw 0 0\nnas:/x /nas nfs rw 0 0\n"
     "/dev/vda1 / ext4 rw 0 0\n/dev/vda1 /a\\040b ext4 rw 0 0\n",
     "diskstats": " 254 0 vda 1 0 2000 0 1 0 4000 0 0 0 0\n 254 1 vda1 1 0 9999999 0 1 0 9999999 0 0 0 0\n",
-    "net/dev": "Inter-| Receive\n face |bytes\n  lo: 5 0 0 0 0 0 0 0 5 0 0 0 0 0 0 0\neth0:1024 0 0 0 0 0 0 0 2048 0 0 0 0 0 0 0\n",
+    "net/dev": "Inter-| Receive\n face |bytes\n  lo: 5 0 0 0 0 0 0 0 5 0 0 0 0 0 0 0\n"
+    "eth0:1024 0 0 0 0 0 0 0 2048 0 0 0 0 0 0 0\n",
     "net/snmp": "Ip: Forwarding\nIp: 1\nTcp: RtoMin CurrEstab\nTcp: 200 17\n",
     "uptime": "86400.25 100.0\n",
     "4711/comm": "sh\n",

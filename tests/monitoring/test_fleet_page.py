@@ -171,7 +171,7 @@ def test_without_servers_an_admin_is_told_how_to_begin(admin: Client) -> None:
     html = page(admin)
     assert "No servers yet" in html
     assert "python3 manage.py up --servers 30" in html
-    assert "/admin/monitoring/server/add/" in html
+    assert "/servers/add/" in html
 
 
 def test_without_servers_a_member_is_told_whom_to_ask(db: None) -> None:
