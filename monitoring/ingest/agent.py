@@ -18,7 +18,8 @@ from monitoring.history.frame import SeriesName, canonical_labels
 from monitoring.ingest import receipts
 from monitoring.ingest.answers import answer_of
 from monitoring.ingest.door import take
-from monitoring.ingest.points import BadBodyError, HostFacts, Points, PointSeries, Rejected
+from monitoring.ingest.points import BadBodyError, HostFacts, Points, PointSeries
+from monitoring.ingest.refusals import Refusals
 from monitoring.models import PushToken, ServerKind
 from portal.toolkit.instants import at_ms
 from portal.toolkit.intake import Answer, Push
@@ -115,12 +116,14 @@ class _Reader:
         self._at_ms: list[int] = []
         self._values: list[float] = []
         self._points = Points()
+        self._refusals = Refusals()
 
     def points(self) -> Points:
         self._points.series = list(self._numbers)
         self._points.which = np.array(self._which, np.intp)
         self._points.at_ms = np.array(self._at_ms, np.int64)
         self._points.values = np.array(self._values, np.float64)
+        self._points.rejected = self._refusals.rejected()
         return self._points
 
     def read_object(self, said: Any, where: str) -> None:
@@ -172,7 +175,7 @@ class _Reader:
         self._values.append(number)
 
     def _refuse(self, where: str, reason: str, count: int) -> None:
-        self._points.rejected.append(Rejected(where, reason, count))
+        self._refusals.add(where, reason, count)
 
 
 @lru_cache(maxsize=50_000)

@@ -13,8 +13,8 @@ from monitoring.history.frame import Floats, Frame
 from monitoring.history.record import record
 from monitoring.ingest import desk, pace, shelves, tokens
 from monitoring.ingest.desk import Spots
+from monitoring.ingest.objections import Objections
 from monitoring.ingest.points import Points, Rejected
-from monitoring.ingest.refusals import Refusals
 from monitoring.models import PushToken
 
 CELLS_AT_ONCE = 8_000_000
@@ -48,7 +48,7 @@ def take(points: Points, token: PushToken, *, origin: str) -> Taken:
     spots = desk.spots_for(points, token)
     if points.counters:
         shelves.flag_counters(points.counters)
-    told = Refusals(points, spots)
+    told = Objections(points, spots)
     for frames in _frames(points, spots):
         recorded = record(frames, origin=origin)
         taken.kept += recorded.kept
