@@ -31,6 +31,8 @@ FAMILIES = {
     "database": gettext_noop("Database"),
     "cache": gettext_noop("Cache"),
     "queue": gettext_noop("Queue"),
+    "check": gettext_noop("Checks and jobs"),
+    "container": gettext_noop("Containers"),
     "business": gettext_noop("Business"),
 }
 REST = "rest"

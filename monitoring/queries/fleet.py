@@ -23,7 +23,8 @@ from monitoring import hot
 from monitoring.access import servers_of
 from monitoring.fleet_filter import FleetFilter
 from monitoring.history.frame import SeriesName
-from monitoring.models import Server, ServerGroup, ServerKind, ServerState, Simulation, Source
+from monitoring.models import Collector, Server, ServerGroup, ServerKind, ServerState, Simulation, Source
+from monitoring.queries.readings import Reading, bar_level, bar_width, readings
 from portal.toolkit.instants import at_ms, from_ms, time_tag
 from portal.toolkit.quantity import quantity
 from portal.toolkit.sentence import say
@@ -48,11 +49,14 @@ KIND_ICONS: dict[str, str] = {
     ServerKind.QUEUE: "list-ordered",
     ServerKind.STORAGE: "hard-drive",
     ServerKind.LOAD_BALANCER: "network",
+    ServerKind.CONTAINER: "container",
+    ServerKind.POD: "box",
+    ServerKind.SERVICE: "activity",
 }
 NOT_MEASURING = (ServerState.OFFLINE, ServerState.UNKNOWN, ServerState.PAUSED)
 NUMBERED = re.compile(r"(.{12,}?)([-_.]?[0-9]{1,6})")
-HIGH, FULL = 80.0, 90.0
-"""From here on a bar is drawn as high and as nearly full. A drawing aid: thresholds decide states, not these."""
+CHECKS = (Collector.HTTP, Collector.TCP)
+"""Their complaint is what is wrong with the server, not with reading it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,7 @@ class CardWords:
     simulated: str
     simulated_says: str
     reading_fails: str
+    check_failed: str
     states: dict[str, str]
     kinds: dict[str, str]
     url: str
@@ -93,6 +98,7 @@ class CardWords:
             simulated=_("simulated"),
             simulated_says=_("Simulated: the numbers are generated"),
             reading_fails=_("Reading fails:"),
+            check_failed=_("Check failed:"),
             states={state.value: str(state.label) for state in ServerState},
             kinds={kind.value: str(kind.label) for kind in ServerKind},
             url=reverse("monitoring:server", args=[0]),
@@ -120,9 +126,11 @@ class ServerCard:
     facts: str
     reason: str
     problem: str
+    problem_says: str
     simulated: bool
     stamp: str
     seen: SafeString
+    readings: list[Reading]
     cpu: Gauge
     memory: Gauge
     disk: Gauge
@@ -206,13 +214,15 @@ class FleetPage:
 
 def server_cards(server_ids: Sequence[int]) -> dict[int, ServerCard]:
     """The cards of the servers that still exist, in the order asked. One query, two Redis round trips."""
-    problem = Source.objects.filter(server=OuterRef("pk"), failures__gt=0, paused=False).order_by("-error_at")
+    complains = Q(failures__gt=0) | Q(collector__in=CHECKS) & ~Q(error="")
+    problem = Source.objects.filter(complains, server=OuterRef("pk"), paused=False).order_by("-failures", "-error_at")
     every = Source.objects.filter(server=OuterRef("pk"), paused=False).order_by("interval_s")
     servers = (
         Server.objects.select_related("group")
         .only("name", "kind", "state", "state_reason", "seen_at", "simulated", "group__name")
         .annotate(
             problem=Subquery(problem.values("error")[:1]),
+            failures=Subquery(problem.values("failures")[:1]),
             every_s=Subquery(every.values("interval_s")[:1]),
         )
         .order_by()
@@ -240,10 +250,12 @@ def _card(words: CardWords, server: Server, newest: hot.Newest, cpu: Sequence[fl
         kind_icon=icon(KIND_ICONS[server.kind], 14),
         facts=f"{words.kinds[server.kind]} · {server.group.name}",
         reason=_reason(server, seen_ms),
-        problem=getattr(server, "problem", None) or "",
+        problem=say(getattr(server, "problem", None) or ""),
+        problem_says=words.reading_fails if getattr(server, "failures", None) else words.check_failed,
         simulated=server.simulated,
         stamp=str(seen_ms),
         seen=time_tag(from_ms(seen_ms)) if seen_ms else SafeString(""),
+        readings=readings(newest),
         cpu=gauge(value_of(newest, "cpu")),
         memory=gauge(value_of(newest, "memory")),
         disk=gauge(value_of(newest, "disk")),
@@ -279,8 +291,7 @@ def value_of(newest: hot.Newest, metric: str) -> float | None:
 def gauge(value: float | None) -> Gauge:
     if value is None or not isfinite(value):
         return Gauge(quantity(None, "%"), "0", "")
-    level = "full" if value >= FULL else "high" if value >= HIGH else ""
-    return Gauge(quantity(value, "%"), f"{min(max(value, 0.0), 100.0):.1f}", level)
+    return Gauge(quantity(value, "%"), bar_width(value), bar_level(value))
 
 
 # --- Totals -----------------------------------------------------------------------------------------------------------

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _
 
 from monitoring import hot
 from monitoring.catalogue import BY_NAME
@@ -22,10 +21,15 @@ from portal.toolkit.quantity import quantity
 from portal.toolkit.sentence import say
 from portal.toolkit.templatetags.icons import icon
 
-GAUGES = ("cpu", "memory", "disk", "swap")
+GAUGES = ("cpu", "memory", "disk", "swap", "db_connections_share", "cache_memory_share")
+RATIOS = ("db_cache_hit", "cache_hit")
+"""Best when they are full, so no bar of theirs is ever drawn as too full."""
 FACTS: tuple[str, ...] = (
     *("net_rx", "net_tx", "load1", "response_p95", "throughput", "error_rate", "active_users", "db_connections"),
-    *("query_time", "cache_hit", "queue_depth", "connections", "processes", "uptime", "cpu_cores", "memory_total"),
+    *("check_time", "check_status", "certificate_days", "job_overdue", "job_duration"),
+    *("query_time", "db_transactions", "db_longest", "db_locks", "replication_lag", "db_size"),
+    *("cache_latency", "cache_ops", "cache_memory", "evictions", "cache_clients", "cache_keys"),
+    *("queue_depth", "connections", "processes", "uptime", "cpu_cores", "memory_total"),
 )
 FACTS_SHOWN = 7
 RANGES_S = {"15m": 900, "1h": 3600, "6h": 21_600, "24h": 86_400}
@@ -38,7 +42,8 @@ MOST_VALUES = 400_000
 
 @dataclass(frozen=True, slots=True)
 class SourceLine:
-    """How one source of the server does: `state` is "ok", "failing", "paused" or "waiting"."""
+    """How one source of the server does: `state` is "ok", "complaining" (it was read, and says what is
+    wrong), "failing", "paused" or "waiting"."""
 
     name: str
     url: str
@@ -100,7 +105,14 @@ def _vitals(server: Server, newest: hot.Newest) -> Vitals:
         simulated=server.simulated,
         at_ms=seen_ms,
         seen=time_tag(from_ms(seen_ms)) if seen_ms else SafeString(""),
-        gauges=[(metric_label(m), gauge(value_of(newest, m))) for m in GAUGES if SeriesName(m) in newest],
+        gauges=[
+            *((metric_label(m), gauge(value_of(newest, m))) for m in GAUGES if SeriesName(m) in newest),
+            *(
+                (metric_label(m), replace(gauge(value_of(newest, m)), level=""))
+                for m in RATIOS
+                if SeriesName(m) in newest
+            ),
+        ],
         facts=_facts(newest),
         sources=[_source_line(source) for source in sorted(server.sources.all(), key=lambda source: source.pk)],
     )
@@ -116,6 +128,8 @@ def _source_line(source: Source) -> SourceLine:
         state = "paused"
     elif source.failures:
         state = "failing"
+    elif source.error:
+        state = "complaining"
     else:
         state = "ok" if source.ok_at else "waiting"
     return SourceLine(
@@ -124,7 +138,7 @@ def _source_line(source: Source) -> SourceLine:
         state=state,
         interval_s=source.interval_s,
         ok_at=source.ok_at,
-        error=_(source.error) if source.error else "",
+        error=say(source.error),
         error_at=source.error_at,
         failures=source.failures,
         took="" if source.duration_ms is None else quantity(source.duration_ms, "ms"),
