@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from django.db import connection, transaction
-from django.db.models import Case, Count, F, Max, Min, Q, Value, When
+from django.db.models import Case, Count, F, Max, Min, Q, When
 from django.db.models.functions import Greatest, Least
 from django.utils import timezone
 from django.utils.translation import gettext_noop as _
@@ -34,8 +34,12 @@ SILENT = _("No data arrives any more.")
 PAUSED = _("Paused by an admin.")
 SOURCES_PAUSED = _("All its sources are paused.")
 FINDER_PAUSED = _("Paused with %(server)s, where it was found.")
+FINDER_FAILS = _("%(server)s, where it was found, cannot be asked.")
 WAITING = _("Waiting for data.")
 GONE = _("Its source does not find it any more.")
+
+FINDER_FAILS_AFTER = 3
+"""Failures in a row. That a cluster cannot be asked is told once, of the cluster, and not of each of its pods."""
 
 NOT_FRESH = (ServerState.UNKNOWN, ServerState.OFFLINE, ServerState.PAUSED)
 
@@ -212,7 +216,9 @@ def _watched() -> list[_Watched]:
         failed_at=Greatest(Max("sources__error_at"), F("found_by__error_at")),
         read_at=Greatest(Max("sources__ok_at"), F("found_by__ok_at")),
         sources_in_all=Count("sources") + Case(When(found_by=None, then=0), default=1),
-        finder_paused=Case(When(found_by__server__paused=True, then="found_by__server__name"), default=Value("")),
+        finder=F("found_by__server__name"),
+        finder_paused=F("found_by__server__paused"),
+        finder_failures=F("found_by__failures"),
     ).values_list(
         "pk",
         "state",
@@ -225,7 +231,9 @@ def _watched() -> list[_Watched]:
         "failed_at",
         "read_at",
         "sources_in_all",
+        "finder",
         "finder_paused",
+        "finder_failures",
         "push_interval_s",
         "gone_at",
         named=True,
@@ -244,8 +252,8 @@ def _watched() -> list[_Watched]:
         paused = PAUSED if is_paused else SOURCES_PAUSED if silenced else ""
         if row.gone_at and not paused:
             paused = GONE
-        if row.finder_paused and not paused and row.sources_in_all == 1:
-            paused = sentence(FINDER_PAUSED, server=row.finder_paused)
+        if row.finder and not paused and row.sources_in_all == 1 and row.push_interval_s is None:
+            paused = _with_its_finder(row.finder, row.finder_paused, row.finder_failures)
         watched.append(
             _Watched(
                 row.pk,
@@ -261,6 +269,13 @@ def _watched() -> list[_Watched]:
             )
         )
     return watched
+
+
+def _with_its_finder(finder: str, is_paused: bool, failures: int) -> str:
+    """Why a server is paused that nobody tells of but a source of the server `finder`; "" when it is not."""
+    if is_paused:
+        return sentence(FINDER_PAUSED, server=finder)
+    return sentence(FINDER_FAILS, server=finder) if failures >= FINDER_FAILS_AFTER else ""
 
 
 def _freshness(server: _Watched, seen_at: datetime | None, now: datetime, listening_since: datetime) -> Change:

@@ -18,7 +18,7 @@ from monitoring.history.read import Ints, Tracks, read
 from monitoring.history.warm import FRAMES, LATE
 from monitoring.models import SLOTS_PER_BLOCK, Batch, Server
 from monitoring.panels import metric_label, series_label
-from monitoring.states import DEFAULT_INTERVAL_S, SIMULATION_INTERVAL_S
+from monitoring.states import DEFAULT_INTERVAL_S, FINDER_FAILS_AFTER, SIMULATION_INTERVAL_S
 from portal.toolkit.instants import at_ms, from_ms
 
 __all__ = [
@@ -123,10 +123,12 @@ def fingerprint() -> tuple[object, ...]:
                         coalesce(push_interval_s, 0), gone_at IS NULL), 0
                 )))::text FROM monitoring_server),
                 (SELECT (count(*), bit_xor(hashtextextended(
-                    concat_ws('/', id, server_id, interval_s, paused), 0)))::text FROM monitoring_source),
+                    concat_ws('/', id, server_id, interval_s, paused, failures >= %s), 0
+                )))::text FROM monitoring_source),
                 (SELECT paused FROM monitoring_simulation WHERE id = 1),
                 (SELECT max(id) FROM monitoring_series)
-            """
+            """,
+            [FINDER_FAILS_AFTER],
         )
         return tuple(cursor.fetchone() or ())
 

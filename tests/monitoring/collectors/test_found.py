@@ -275,3 +275,29 @@ def test_pausing_the_sources_server_pauses_what_was_found_there(server: Server, 
     states.sweep()
     web = by_name("alpha/web")
     assert (web.state, say(web.state_reason)) == (ServerState.PAUSED, "Paused with alpha, where it was found.")
+
+
+def test_a_source_that_fails_is_told_of_once_and_not_of_all_that_it_found(source: Source, listing: Listing) -> None:
+    listing("web")
+    later = timezone.now() + timedelta(minutes=5)
+    Source.objects.update(error_at=later, failures=3)
+    states.sweep(later)
+    web = by_name("alpha/web")
+    said = say(web.state_reason)
+    assert (web.state, said) == (ServerState.PAUSED, "alpha, where it was found, cannot be asked.")
+    assert by_name("alpha").state == ServerState.OFFLINE
+
+
+def test_what_is_gone_says_so(listing: Listing) -> None:
+    listing("web")
+    listing()
+    states.sweep()
+    assert by_name("alpha/web").state_reason == states.GONE
+
+
+def test_a_container_that_is_gone_opens_no_incident_and_one_that_is_back_is_watched(listing: Listing) -> None:
+    listing("web")
+    listing()
+    assert by_name("alpha/web").pk in states.pauses()
+    listing("web")
+    assert by_name("alpha/web").pk not in states.pauses()
