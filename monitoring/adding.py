@@ -136,7 +136,7 @@ def _agent(url: str, token: str) -> list[Command]:
         ),
         Command(_("Try it; it says in words whether all is well:"), f"{run} --check"),
         Command(
-            _("Let it run always, as a service that is nobody in particular; without sudo, as a service of yours:"),
+            _("Let it run always, as a service with an account of its own; without sudo it is a service of yours:"),
             f"sudo {run} --install && rm openmanager.token",
         ),
     ]

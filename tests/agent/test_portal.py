@@ -1,0 +1,95 @@
+"""The agent as a new user runs it, against a whole portal whose web process is killed on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from xmlrpc.client import Fault
+
+import httpx
+import pytest
+
+from portal.embedded.folders import socket_folder
+from portal.embedded.programs import PORTAL
+from portal.embedded.running import RunningPortal, running_portal
+from portal.embedded.start import control
+from portal.system.bench._ledger import inside
+from tests.agent.conftest import Machine, wait_until
+
+pytestmark = pytest.mark.slow
+
+AWAY_FRAMES = 3
+"""How many frames wait before the portal comes back."""
+
+
+@pytest.fixture
+def own_portal() -> Iterator[RunningPortal]:
+    """One that may be broken."""
+    with tempfile.TemporaryDirectory(prefix="om-") as name, running_portal(Path(name) / "var") as running:
+        yield running
+
+
+def test_a_new_user_sees_the_machine_and_an_outage_leaves_no_hole(
+    own_portal: RunningPortal, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = machine.home / "agent.py"
+    program.write_bytes(fetched(f"{own_portal.url}/agent.py"))
+    told = fetched(f"{own_portal.url}/agent.py.sha256").decode()
+    assert told == f"{hashlib.sha256(program.read_bytes()).hexdigest()}  agent.py\n"
+    monkeypatch.setattr("tests.agent.conftest.PROGRAM", program)
+    machine.url = own_portal.url
+    machine.token_file.write_text(own_portal.demo["push_token"])
+    assert "All is well" in machine.ask("--check").stdout
+
+    started = machine.start()
+    card = wait_until(lambda: card_of(own_portal, "web-1"), "the server on the fleet page")
+    assert all(re.search(rf"<dt>{word}</dt><dd>[\d.]+%</dd>", card) for word in ("CPU", "Mem", "Disk")), card
+
+    with away(own_portal):
+        waiting = wait_until(lambda: len(lines := machine.lines()) >= AWAY_FRAMES and lines, "frames that wait")
+    wait_until(lambda: not machine.lines(), "an empty spool")
+    assert started.process.poll() is None
+    assert {json.loads(line)["at"] for line in waiting} <= set(kept_instants(own_portal, "web-1"))
+
+
+def fetched(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        content: bytes = answer.read()
+        return content
+
+
+def card_of(portal: RunningPortal, name: str) -> str:
+    """The card of the server on the fleet page, "" while there is none with a CPU value."""
+    with httpx.Client(base_url=portal.url, follow_redirects=True, timeout=30) as browser:
+        form = browser.get("/accounts/login/").text
+        csrf = re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', form)[-1]
+        said = {"login": portal.demo["username"], "password": portal.demo["password"], "csrfmiddlewaretoken": csrf}
+        page = browser.post("/accounts/login/", data=said, headers={"Referer": portal.url}).text
+    cards = re.findall(r"<article.*?</article>", page, re.S)
+    return next((card for card in cards if f">{name}<" in card and "<dt>CPU</dt><dd>" in card), "")
+
+
+@contextlib.contextmanager
+def away(portal: RunningPortal) -> Iterator[None]:
+    """Without its web process, which is killed, and not started again before the end."""
+    supervisor = control(socket_folder(portal.data / "run")).supervisor
+    portal.kill("web")
+    with contextlib.suppress(Fault):  # it had not been started again yet
+        supervisor.stopProcess(f"{PORTAL}:web")
+    try:
+        yield
+    finally:
+        supervisor.startProcess(f"{PORTAL}:web")
+
+
+def kept_instants(portal: RunningPortal, host: str) -> list[float]:
+    """When the portal has a CPU value of the host."""
+    track = f"read(Server.objects.get(name={host!r}).pk, [SeriesName('cpu')], 0, 2**42)"
+    code = f"(lambda t: [int(at) for at, value in zip(t.at_ms, t.values[0]) if value == value])({track})"
+    return [at / 1000 for at in inside(portal, code)]
