@@ -55,11 +55,22 @@ class Machine:
     clock: tuple[str, ...]  # uptime is by the machine's own clock where that is shown
     as_they_are: Mapping[str, tuple[str, ...]]
 
+    def groups(self) -> Iterator[tuple[str, ...]]:
+        """The names, those together whose samples of one instant are needed together."""
+        yield (self.cpu,)
+        yield (*self.memory_total, *self.memory_available, *self.memory_reclaimable)
+        yield (self.swap_total, self.swap_free)
+        yield (self.disk_size, self.disk_free, self.disk_available)
+        yield from ((name,) for name in self.traffic)
+        yield (*self.booted, *self.clock)
+        yield from self.as_they_are.values()
+
+    @property
+    def traffic(self) -> tuple[str, ...]:
+        return (self.read, self.written, self.received, self.sent)
+
     def names(self) -> set[str]:
-        single = {self.cpu, self.swap_total, self.swap_free, self.disk_size, self.disk_free, self.disk_available}
-        several = (self.memory_total, self.memory_available, self.memory_reclaimable, self.booted, self.clock)
-        traffic = {self.read, self.written, self.received, self.sent}
-        return single.union(traffic, *several, *self.as_they_are.values())
+        return {name for group in self.groups() for name in group}
 
 
 NODE_EXPORTER = Machine(
@@ -135,13 +146,16 @@ PROGRAM_START = "process_start_time_seconds"
 HTTP_COUNTS = (
     *("http_requests_total", "http_request_total", "http_server_requests_total"),
     *("http_request_duration_seconds_count", "http_server_requests_seconds_count"),
-    "http_server_request_duration_seconds_count",
+    *("http_server_request_duration_seconds_count", "http.server.request.duration_count"),
 )
 HTTP_BUCKETS = (
     *("http_request_duration_seconds_bucket", "http_server_requests_seconds_bucket"),
-    "http_server_request_duration_seconds_bucket",
+    *("http_server_request_duration_seconds_bucket", "http.server.request.duration_bucket"),
 )
-STATUS_LABELS = ("code", "status", "status_code", "http_status_code", "http_response_status_code")
+STATUS_LABELS = (
+    *("code", "status", "status_code", "http_status_code", "http_response_status_code"),
+    "http.response.status_code",
+)
 
 NAMES = frozenset().union(
     *(machine.names() for machine in MACHINES), {PROGRAM_MEMORY, PROGRAM_START}, HTTP_COUNTS, HTTP_BUCKETS

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from django.conf import settings
 
-from monitoring.ingest import agent, heartbeat, tokens
+from monitoring.ingest import agent, heartbeat, otlp, remote_write, tokens
 from monitoring.ingest.answers import guarded
 from portal.toolkit.intake import Application, Door, Intake
 
 DOORS = [
     Door("/api/push", ("POST",), guarded(agent.accept), agent.MAX_BYTES, agent.MAX_BYTES),
+    Door("/api/v1/write", ("POST",), guarded(remote_write.accept), remote_write.MAX_BYTES, remote_write.MAX_UNPACKED),
+    Door("/v1/metrics", ("POST",), guarded(otlp.accept), otlp.MAX_BYTES, otlp.MAX_BYTES),
     Door(
         heartbeat.PATH,
         ("GET", "HEAD", "POST"),

@@ -31,6 +31,14 @@ def varint(data: bytes, place: int, end: int) -> tuple[int, int]:
     raise WireError(f"byte {start}: " + ("a number has no end" if shift >= 70 else "the message is cut off"))
 
 
+def encoded_varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value >= 0x80:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*encoded, value])
+
+
 def signed(value: int) -> int:
     """A VARINT as an int64."""
     return value - (1 << 64) if value & _SIGN else value

@@ -185,6 +185,7 @@ class _Reader:
             raise WireError(f"byte {place}: the message is cut off") from None
         if len(self._series) > MOST_SERIES:
             raise BadBodyError(f"a request has at most {MOST_SERIES:,} series", 413)
+        self.understood |= bool(self._series)
         return not self._tails or _are_usual(self._tails)
 
     def points(self) -> Points:
