@@ -32,7 +32,7 @@ def forget_all() -> None:
 @pytest.fixture
 def make_token(group: ServerGroup) -> Callable[..., PushToken]:
     def make(text: str = TEXT, **fields: Any) -> PushToken:
-        token = PushToken(**{"name": text, "group": group, **fields})
+        token = PushToken(**{"name": f"sender {PushToken.objects.count()}", "group": group, **fields})
         tokens.dress(token, text)
         token.save()
         return token
