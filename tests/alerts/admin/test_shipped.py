@@ -25,6 +25,9 @@ def test_what_is_watched_and_from_when_on_it_alerts() -> None:
         "certificate_days": ("all", "below", 14.0, 3.0, 0),
         "db_connections_share": ("all", "above", 90.0, None, 0),
         "cache_memory_share": ("all", "above", 95.0, None, 0),
+        "containers": ("all", "below", None, None, 0),
+        "pods_pending": ("all", "below", None, None, 0),
+        "machines": ("all", "below", None, None, 0),
     }
     assert all(one.enabled for one in known.values())
 
@@ -33,6 +36,12 @@ def test_a_server_that_falls_silent_is_told_of_once_by_cpu() -> None:
     known = shipped()
     assert (known["cpu"].no_data_after_s, known["cpu"].no_data_level) == (300, "critical")
     assert known["memory"].no_data_after_s is None
+
+
+def test_an_engine_a_cluster_and_a_cloud_that_fall_silent_are_told_of() -> None:
+    known = shipped()
+    for name in ("containers", "pods_pending", "machines"):
+        assert (known[name].no_data_after_s, known[name].no_data_level) == (300, "critical"), name
 
 
 def test_they_are_thresholds_that_the_form_would_take() -> None:
@@ -62,6 +71,8 @@ def test_it_can_be_taken_back_and_leaves_what_an_admin_added() -> None:
     assert Threshold.objects.count() == 3
     _migrate("0003_shipped_checks")
     assert Threshold.objects.count() == 7
+    _migrate("0004_shipped_finders")
+    assert Threshold.objects.count() == 10
 
 
 def _migrate(name: str) -> None:
