@@ -135,9 +135,9 @@ def _asked(wanted: HistoryFilter, names: Sequence[SeriesName], now: datetime) ->
 
 
 def _main(names: Sequence[SeriesName]) -> list[str]:
-    """What is shown when nothing is asked for: the best known metrics, or the first ones."""
+    """What is shown when nothing is asked for: the best known metrics, then others in the catalogue's order."""
     had = list(dict.fromkeys(name.metric for name in names))
-    return [metric for metric in had if metric in MAIN] or had[: len(MAIN)]
+    return sorted(had, key=lambda metric: metric not in MAIN)[: len(MAIN)]
 
 
 def _rows(server: Server, wanted: HistoryFilter, page: HistoryPage) -> dict[str, object]:

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from monitoring.exports.writing import write_due
 from monitoring.history import horizon
 from monitoring.history.compact import compact_due
 from monitoring.history.frame import Frame, SeriesName, canonical_labels
@@ -285,3 +286,80 @@ def test_a_page_of_the_api_costs_the_same_queries_however_many_series(
     with django_assert_max_num_queries(18):
         body = reader.get("/api/monitoring/history", {"serverId": cast.server.pk}).json()
     assert (len(body["series"]), body["leftOut"]) == (100, 50)
+
+
+# --- The page ---------------------------------------------------------------------------------------------------------
+
+
+def shown(cast: Cast, query: str = "", **headers: str) -> str:
+    answer = sign_in(cast.reader).get(f"/servers/{cast.server.pk}/history/{query}", headers=headers)
+    assert answer.status_code == 200
+    return str(answer.content.decode())
+
+
+def test_the_page_shows_rows_with_units_and_exact_numbers(cast: Cast, past: int) -> None:
+    record(
+        [Frame.of(cast.server.pk, past, {"cpu": 12.3456789, "net_rx": 2048.0, "requests_total": 7.0})], origin="test"
+    )
+    Metric.objects.filter(name="requests_total").update(is_counter=True)
+    html = shown(cast)
+    assert '<td title="12.3456789">12.3%</td><td title="2048.0">2 MB/s</td><td title="7.0">7</td>' in html
+    assert html.count('class="counter"') == 1
+
+
+def test_a_script_gets_the_rows_alone(cast: Cast, past: int) -> None:
+    keep(cast.server, list(range(past, past + 150 * 1000, 1000)))
+    fragment = shown(cast, **{"HX-Request": "true"})
+    assert (fragment.count("<tr>"), "<html" in fragment) == (100, False)
+    older = fragment.partition('data-next="')[2].partition('"')[0]
+    assert older.startswith(f"/servers/{cast.server.pk}/history/?cursor=")
+    assert shown(cast, older.partition("history/")[2], **{"HX-Request": "true"}).count("<tr>") == 50
+
+
+def test_the_filter_leads_to_the_next_page_with_it(cast: Cast, past: int) -> None:
+    keep(cast.server, list(range(past, past + 150 * 1000, 1000)))
+    day = from_ms(past)
+    html = shown(cast, f"?metric=cpu&from={day:%F}T09:00:00&to={day:%F}T10:00:00&zone=Asia/Seoul")
+    assert f"?metric=cpu&amp;from={day:%F}T00%3A00%3A00Z&amp;to={day:%F}T01%3A00%3A00Z&amp;cursor=" in html
+    assert f'name="from" step="1" value="{day:%F}T09:00:00"' in html
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("", "No samples yet"),
+        ("?metric=cpu&range=1h", "No samples in this range"),
+        ("?metric=%3Cb%3E", "This server has no metric “&lt;b&gt;”."),
+        ("?cursor=nonsense&from=yesterday&range=9y&zone=Moon", "tbody"),
+    ],
+)
+def test_an_empty_page_says_why_in_words(cast: Cast, past: int, query: str, words: str) -> None:
+    if query:
+        keep(cast.server, [past])
+    assert words in shown(cast, query)
+
+
+def test_the_page_costs_the_same_queries_for_many_series_and_rows(
+    cast: Cast, past: int, django_assert_max_num_queries: Any
+) -> None:
+    for step in range(120):
+        record([Frame.of(cast.server.pk, past + step, {f"m_{n}": 1.0 for n in range(70)})], origin="test")
+    reader = sign_in(cast.reader)
+    reader.get(f"/servers/{cast.server.pk}/history/")
+    with django_assert_max_num_queries(18):
+        reader.get(f"/servers/{cast.server.pk}/history/")
+
+
+def test_an_export_asked_for_on_the_page_shows_how_far_it_is(cast: Cast, past: int) -> None:
+    keep(cast.server, list(range(past, past + 5000, 1000)))
+    reader = sign_in(cast.reader)
+    where = f"/servers/{cast.server.pk}/exports/"
+    fragment = reader.post(where, {"format": "csv", "metric": "cpu"}, headers={"HX-Request": "true"}).content.decode()
+    assert 'hx-trigger="every 1s"' in fragment
+    write_due(timezone.now())
+    done = reader.get(fragment.partition('hx-get="')[2].partition('"')[0]).content.decode()
+    assert "5 rows" in done
+    assert "hx-trigger" not in done
+    assert done.partition("<li")[2] in shown(cast)
+    refused = reader.post(where, {"metric": "nothing"}, headers={"HX-Request": "true"}).content.decode()
+    assert "has no metric “nothing”" in refused
