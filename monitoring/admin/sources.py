@@ -45,7 +45,7 @@ class SourceInline(admin.StackedInline):  # type: ignore[type-arg]
     form = SourceForm
     extra = 0
     fieldsets = (
-        (None, {"fields": (("collector", "url"), ("secret", "forget_secret"), ("interval_s", "timeout_s"), "paused")}),
+        (None, {"fields": ("collector", "url", ("secret", "forget_secret"), ("interval_s", "timeout_s"), "paused")}),
         *collector_fieldsets(),
         (None, {"fields": (("ok_at", "failures", "error_at", "last_error"),)}),
     )
@@ -73,7 +73,7 @@ class SourceAdmin(AuditedAdmin):
     list_select_related = ("server",)
     search_fields = ("server__name", "url")
     ordering = ("server__name", "collector", "url")
-    main = ("server", ("collector", "url"), ("secret", "forget_secret"), ("interval_s", "timeout_s"), "paused")
+    main = ("server", "collector", "url", ("secret", "forget_secret"), ("interval_s", "timeout_s"), "paused")
     facts = (("ok_at", "samples", "duration_ms"), ("failures", "error_at"), "last_error")
     readonly_fields = ("ok_at", "samples", "duration_ms", "failures", "error_at", "last_error")
     raw_id_fields = ("server",)

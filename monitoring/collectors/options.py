@@ -118,9 +118,10 @@ def _form_field(asked: Option, default: Any) -> forms.Field:
         return forms.ChoiceField(**said, choices=[(each, each) for each in asked.choices])
     checks = [asked.check] if asked.check else []
     if asked.lines:
-        area = forms.Textarea(attrs={"rows": 3, "spellcheck": "false"})
+        area = forms.Textarea(attrs={"rows": 3, "spellcheck": "false", "class": "vLargeTextField"})
         return forms.CharField(**said, max_length=MAX_TEXT, widget=area, validators=checks)
-    return forms.CharField(**said, max_length=MAX_LINE, validators=checks)
+    line = forms.TextInput(attrs={"class": "vTextField"})
+    return forms.CharField(**said, max_length=MAX_LINE, widget=line, validators=checks)
 
 
 def read_options(options: type[T], source: Source) -> T:

@@ -69,9 +69,14 @@ def readings(newest: hot.Newest) -> list[Reading]:
     return [_reading(metric, newest[SeriesName(metric)][1]) for metric in [*had, *others][:MOST]]
 
 
-def _reading(metric: str, value: float) -> Reading:
+def short_label(metric: str) -> str:
+    """A word or two where the metric has them, for places with little room."""
     known = BY_NAME.get(metric)
-    label = _(LABELS[metric]) if metric in LABELS else _(known.label) if known else metric
+    return _(LABELS[metric]) if metric in LABELS else _(known.label) if known else metric
+
+
+def _reading(metric: str, value: float) -> Reading:
+    known, label = BY_NAME.get(metric), short_label(metric)
     if metric in PASSED_AT and isfinite(value):
         passed = value == PASSED_AT[metric]
         return Reading(label, _("passed") if passed else _("failed"), "", "" if passed else "full")
