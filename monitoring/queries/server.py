@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
+import numpy as np
+import orjson
 from django.utils.safestring import SafeString
+from numpy.typing import NDArray
 
 from monitoring import hot
 from monitoring.catalogue import BY_NAME
-from monitoring.history.frame import SeriesName
-from monitoring.history.read import Tracks, names_of, read
+from monitoring.history.frame import Floats, SeriesName
+from monitoring.history.read import Tracks, places_by_name, read
 from monitoring.models import Server, ServerKind, ServerState, Source
 from monitoring.panels import metric_label, series_label
 from monitoring.queries.fleet import KIND_ICONS, STATE_ICONS, Gauge, gauge, newest_ms, value_of
+from monitoring.queries.readings import short_label
 from portal.toolkit.instants import at_ms, from_ms, time_tag
 from portal.toolkit.quantity import quantity
 from portal.toolkit.sentence import say
@@ -106,9 +110,9 @@ def _vitals(server: Server, newest: hot.Newest) -> Vitals:
         at_ms=seen_ms,
         seen=time_tag(from_ms(seen_ms)) if seen_ms else SafeString(""),
         gauges=[
-            *((metric_label(m), gauge(value_of(newest, m))) for m in GAUGES if SeriesName(m) in newest),
+            *((short_label(m), gauge(value_of(newest, m))) for m in GAUGES if SeriesName(m) in newest),
             *(
-                (metric_label(m), replace(gauge(value_of(newest, m)), level=""))
+                (short_label(m), replace(gauge(value_of(newest, m)), level=""))
                 for m in RATIOS
                 if SeriesName(m) in newest
             ),
@@ -159,34 +163,36 @@ class SamplesAsked:
     points: int
 
 
-def samples_json(server_id: int, asked: SamplesAsked) -> str:
+def samples_json(server_id: int, asked: SamplesAsked) -> bytes:
     """{"at": [ms], "step": ms, "left_out": n, "series": [{"metric", "labels", "unit", "label", "values": [… null]}]}.
 
     At most MOST_SERIES series, the first in the catalogue's order; `left_out` counts the others. At most MOST_VALUES
-    values: of many series fewer points than asked for. Numbers are written with seven significant digits: more than a
-    screen has. Four queries.
+    values: of many series fewer points than asked for. Numbers are written as exactly as a float32 has them, seven
+    significant digits: more than a screen has. Three queries.
     """
-    wanted = [name for name in names_of(server_id) if not asked.metrics or name.metric in asked.metrics]
+    places = places_by_name(server_id)
+    wanted = [name for name in places if not asked.metrics or name.metric in asked.metrics]
     names, left_out = wanted[:MOST_SERIES], len(wanted[MOST_SERIES:])
     points = min(asked.points, MOST_VALUES // max(1, len(names)))
-    tracks = read(server_id, names, asked.start_ms, asked.end_ms, points=points)
+    tracks = read(server_id, names, asked.start_ms, asked.end_ms, points=points, places=places)
     series = [_series_json(name, tracks, row) for row, name in enumerate(names)]
-    at = ("%d," * len(tracks.at_ms) % tuple(tracks.at_ms.tolist()))[:-1]
-    return f'{{"at":[{at}],"step":{tracks.step_ms},"left_out":{left_out},"series":[{",".join(series)}]}}'
+    answer = {"at": tracks.at_ms, "step": tracks.step_ms, "left_out": left_out, "series": series}
+    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _series_json(name: SeriesName, tracks: Tracks, row: int) -> str:
+def _series_json(name: SeriesName, tracks: Tracks, row: int) -> dict[str, Any]:
     known = BY_NAME.get(name.metric)
-    head = {
+    return {
         "metric": name.metric,
-        "labels": json.loads(name.labels) if name.labels else {},
+        "labels": orjson.Fragment(name.labels) if name.labels else {},
         "unit": known.unit if known else "",
         "label": series_label(name),
+        "values": _short(tracks.values[row]),
     }
-    return f'{json.dumps(head, ensure_ascii=False)[:-1]},"values":[{_numbers(tracks.values[row].tolist())}]}}'
 
 
-def _numbers(values: list[float]) -> str:
-    """As JSON; written by one format for all, which is three times as fast as one for each."""
-    text = ("%.7g," * len(values) % tuple(values))[:-1]
-    return text.replace("nan", "null").replace("-inf", "null").replace("inf", "null")
+def _short(values: Floats) -> Floats | NDArray[np.float32]:
+    """The same numbers with fewer digits, unless there is one that only a float64 holds. NaN is written as null."""
+    with np.errstate(over="ignore"):
+        short = values.astype(np.float32)
+    return values if np.isinf(short).any() else short

@@ -88,7 +88,7 @@ def test_samples_come_with_label_and_unit(admin: Client, server: Server, now_ms:
     assert answer["at"] == [now_ms - 5000, now_ms]
     assert answer["step"] == 0
     cpu = next(one for one in answer["series"] if one["metric"] == "cpu")
-    assert cpu == {"metric": "cpu", "labels": {}, "unit": "%", "label": "CPU", "values": [12.34568, 12.34568]}
+    assert cpu == {"metric": "cpu", "labels": {}, "unit": "%", "label": "CPU", "values": [12.345679, 12.345679]}
 
 
 def test_only_the_asked_metrics_come(admin: Client, server: Server, now_ms: int) -> None:
