@@ -45,10 +45,11 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a sender may take for its whole body, and for the next piece of it."""
+    """How long a sender may take for its whole body, for the next piece of it, and to read that it was refused."""
 
     whole_s: float = 60.0
     piece_s: float = 10.0
+    linger_s: float = 2.0
 
 
 @dataclass

@@ -50,7 +50,6 @@ BYTES_WAITING = 64 << 20
 GRANT_FOR_S = 10.0
 NO_GRANT_FOR_S = 1.0
 GRANTS_KEPT = 10_000
-LINGER_S = 2.0
 LINGER_BYTES = 64 << 20
 RAW = frozenset({"snappy"})
 """Content codings that a door unpacks itself."""
@@ -171,9 +170,10 @@ class Intake:
             return
         except BodyError as error:
             headers = {"retry-after": str(RETRY_S)} if error.status == 503 else {}
-            await _send_and_linger(failure(error.status, error.code, str(error), headers), scope, receive, send)
+            refused = failure(error.status, error.code, str(error), headers)
+            await _send_and_linger(refused, scope, receive, send, self._patience.linger_s)
         except _RefusedError as error:
-            await _send_and_linger(error.answer, scope, receive, send)
+            await _send_and_linger(error.answer, scope, receive, send, self._patience.linger_s)
         finally:
             reading.give_back()
 
@@ -308,14 +308,14 @@ async def _send(answer: Answer, scope: Any, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-async def _send_and_linger(answer: Answer, scope: Any, receive: Receive, send: Send) -> None:
+async def _send_and_linger(answer: Answer, scope: Any, receive: Receive, send: Send, linger_s: float) -> None:
     """Answer at once, and only then close: a connection that is closed with bytes unread is reset, and the sender, who
     is still writing, would never see the answer.
     """
     body = await _start(answer, scope, send, {"connection": "close"})
     await send({"type": "http.response.body", "body": body, "more_body": True})
     try:
-        async with asyncio.timeout(LINGER_S):
+        async with asyncio.timeout(linger_s):
             thrown_away = 0
             while thrown_away < LINGER_BYTES:
                 message = await receive()

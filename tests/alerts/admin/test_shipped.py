@@ -28,6 +28,8 @@ def test_what_is_watched_and_from_when_on_it_alerts() -> None:
         "containers": ("all", "below", None, None, 0),
         "pods_pending": ("all", "below", None, None, 0),
         "machines": ("all", "below", None, None, 0),
+        "job_overdue": ("all", "above", None, 0.0, 0),
+        "job_failed": ("all", "above", None, 0.0, 0),
     }
     assert all(one.enabled for one in known.values())
 
@@ -73,6 +75,8 @@ def test_it_can_be_taken_back_and_leaves_what_an_admin_added() -> None:
     assert Threshold.objects.count() == 7
     _migrate("0004_shipped_finders")
     assert Threshold.objects.count() == 10
+    _migrate("0005_shipped_jobs")
+    assert Threshold.objects.count() == 12
 
 
 def _migrate(name: str) -> None:
