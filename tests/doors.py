@@ -219,6 +219,8 @@ DOORS: dict[str, Door] = {
 
 WAYS_IN: dict[str, tuple[str, tuple[str, ...], bool]] = {
     "/api/push": ("/api/push", ("POST",), True),
+    "/api/v1/write": ("/api/v1/write", ("POST",), True),
+    "/v1/metrics": ("/v1/metrics", ("POST",), True),
     r"/ping/(?P<job>[^/]{1,100})(?:/(?P<word>[^/]{1,20}))?": (
         "/ping/0b6ec2ad-2a6f-4c52-a9c9-9f6e9f0a3a11",
         ("GET", "HEAD", "POST"),

@@ -28,8 +28,8 @@ from portal.toolkit.intake import Answer, Push
 ORIGIN = "remote_write"
 MAX_BYTES = 8 << 20
 MAX_UNPACKED = 32 << 20
-MOST_SERIES = 200_000
-MOST_SAMPLES = 1_000_000
+MOST_SERIES = 100_000
+MOST_SAMPLES = 500_000
 MOST_PACKED = 24
 """Times that snappy makes something smaller, at most: an element of 3 bytes stands for 64."""
 KNOWN_BYTES = 64 << 20
@@ -214,7 +214,13 @@ class _Reader:
             self._read_metadata(start, stop)
         return stop
 
+    def _count_one(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise BadBodyError(f"a request has at most {MOST_SERIES:,} series", 413)
+
     def _read_metadata(self, start: int, stop: int) -> None:
+        self._count_one()
         kind, family = 0, b""
         for number, wire, first, last in fields(self._data, start, stop):
             if number == 1 and wire == VARINT:
@@ -222,14 +228,12 @@ class _Reader:
             elif number == 2 and wire == BYTES:
                 family = self._data[first:last]
         name = family.decode("utf-8", "replace")
-        if kind in _GROWS and len(name) <= MAX_METRIC and len(self.only_grow) < MOST_SERIES:
+        if kind in _GROWS and len(name) <= MAX_METRIC:
             self.only_grow[name] = _GROWS[kind]
 
     def _read_series(self, start: int, stop: int) -> None:
         """Raises WireError and BadBodyError."""
-        self._left -= 1
-        if self._left < 0:
-            raise BadBodyError(f"a request has at most {MOST_SERIES:,} new series", 413)
+        self._count_one()
         labels: list[tuple[int, int]] = []
         samples: list[tuple[int, int]] = []
         histograms, labels_end, too_many = 0, start, False
@@ -243,6 +247,8 @@ class _Reader:
                 labels_end = last if not samples else -1
             elif number == 2:
                 samples.append((first, last))
+                if len(self._values) + len(samples) > MOST_SAMPLES:
+                    raise BadBodyError(f"a request has at most {MOST_SAMPLES:,} samples", 413)
             elif number == 4:
                 histograms += 1
         self.understood |= bool(labels or samples)
@@ -260,8 +266,6 @@ class _Reader:
             self._read_samples(series, samples)
 
     def _read_samples(self, series: PointSeries, samples: list[tuple[int, int]]) -> None:
-        if len(self._values) + len(samples) > MOST_SAMPLES:
-            raise BadBodyError(f"a request has at most {MOST_SAMPLES:,} samples", 413)
         self._which += [len(self._series)] * len(samples)
         self._series.append(series)
         for start, stop in samples:
