@@ -57,6 +57,28 @@ def test_a_card_shows_the_newest_numbers(admin: Client, server: Server) -> None:
     assert "340 KB/s" in html
 
 
+def test_the_card_of_what_is_no_machine_shows_what_it_measures(admin: Client, server: Server) -> None:
+    measured(server, db_connections_share=93.0, db_cache_hit=99.0, db_transactions=12.0, db_size=100.0)
+    html = page(admin)
+    assert '<div class="gauge full"><dt>Connections</dt><dd>93.0%</dd><dd class="bar">' in html
+    assert '<div class="gauge "><dt>Cache hit</dt><dd>99.0%</dd><dd class="bar">' in html
+    assert "<dt>Transactions</dt><dd>12/s</dd></div>" in html
+    assert "Network in" not in html.split('class="cards')[1]
+
+
+def test_a_failed_check_says_why_on_its_card(admin: Client, server: Server) -> None:
+    Source.objects.create(server=server, collector="http", url="http://192.0.2.7/", error="The status is 503.")
+    measured(server, check_up=0.0, check_time=12.0, check_status=503.0)
+    html = page(admin)
+    assert "Check failed: The status is 503." in html
+    assert '<div class="gauge full"><dt>Check</dt><dd>failed</dd></div>' in html
+
+
+def test_what_no_catalogue_knows_is_shown_by_its_own_name(admin: Client, server: Server) -> None:
+    measured(server, sheep_counted=42.0)
+    assert "<dt>sheep_counted</dt><dd>42</dd>" in page(admin)
+
+
 def test_the_worst_comes_first(admin: Client, make_server: Callable[..., Server]) -> None:
     states = {"a": "healthy", "b": "warning", "c": "critical", "d": "offline", "e": "paused", "f": "unknown"}
     for name, state in states.items():
