@@ -24,8 +24,8 @@ from portal.toolkit.breaker import CircuitOpenError
 from portal.toolkit.deadline import TooSlowError
 
 DESCRIPTION = """\
-Everything is read with GET, as JSON, by a signed-in person or by a program with a **read token**
-(`Authorization: Bearer …`, made in the admin). Who asks sees the servers of their groups and no others.
+Read with GET, as JSON, by a signed-in person or by a program with a **read token** (`Authorization: Bearer …`, made in
+the admin). Who asks sees the servers of their groups and no others.
 
 Times are ISO 8601 in UTC. Units: shares in %, sizes in MB, network in KB/s, uptime in seconds. A number that is not
 known is `null`. Errors are `{"error", "message", "timestamp"}`.
@@ -34,7 +34,6 @@ known is `null`. Errors are `{"error", "message", "timestamp"}`.
 
 class ReadTokenAuth(HttpBearer):
     """SignedInMiddleware has looked the token up: here it is named for the description."""
-
 
     def authenticate(self, request: HttpRequest, token: str) -> User | None:
         return request.user if isinstance(request.user, User) else None

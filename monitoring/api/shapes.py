@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any, Literal
 
 from ninja import Field, Schema
-from pydantic import ConfigDict
 
 from monitoring.models import ServerState
 
@@ -24,11 +23,10 @@ class RefreshQuery(Schema):
 
 
 class ErrorOut(Schema):
-    model_config = ConfigDict(extra="allow")
-
     error: str = Field(description="A word for programs", examples=["not_found"])
     message: str = Field(description="A sentence for people", examples=["There is no such server."])
     timestamp: datetime
+    parameter: str | None = Field(None, description="Which one is wrong, where one is")
 
 
 class AnswerOut(Schema):

@@ -149,10 +149,10 @@ def _polling(asked: _Asked, cookie: str, server_ids: list[int]) -> float:
     tag, cached = "", 0
     for _ in range(POLLS):
         _measure(server_ids)
-        asked.close()  # the portal keeps a silent connection for less than this pause
         answer, _body = asked.get("/api/dashboard", cookie, **{"If-None-Match": tag})
         tag = answer.headers["ETag"]
         cached += answer.status == 304 or "Age" in answer.headers
+        asked.close()  # the portal keeps a silent connection for less than the pause
         time.sleep(POLL_EVERY_S)
     return cached / POLLS
 
