@@ -14,15 +14,14 @@ import hashlib
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import parse_qsl
 
 import orjson
 import structlog
-from django.db import InterfaceError, OperationalError, connections
+from django.db import InterfaceError, OperationalError
 
 from portal.toolkit.bodies import (
     UNPACKED,
@@ -35,10 +34,10 @@ from portal.toolkit.bodies import (
     declared_length,
     unpack,
 )
+from portal.toolkit.pool import FullError, Pool
 
 log = structlog.get_logger(__name__)
 
-T = TypeVar("T")
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -146,8 +145,8 @@ class Intake:
         self._room = Room(bytes_waiting)
         self._queued = queued
         self._grants: dict[bytes, tuple[float, object]] = {}
-        self._working = _Pool(THREADS, queued, "intake")
-        self._looking_up = _Pool(2, LOOK_UPS, "intake-token")
+        self._working = Pool(THREADS, queued, "intake")
+        self._looking_up = Pool(2, LOOK_UPS, "intake-token")
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         path = scope["path"].rstrip("/") or "/"
@@ -205,7 +204,7 @@ class Intake:
             return failure(error.status, error.code, str(error))
         except (OperationalError, InterfaceError):
             return unavailable("database_away", "the portal cannot keep anything at the moment; send it again")
-        except _FullError:
+        except FullError:
             return unavailable("busy", "too much is coming in at once; send it again later")
         except Exception:
             log.exception("intake_broken", path=str(door.path))
@@ -236,7 +235,7 @@ class Intake:
             return error
         except (OperationalError, InterfaceError):
             raise _RefusedError(unavailable("database_away", "the portal cannot check tokens at the moment")) from None
-        except _FullError:
+        except FullError:
             raise _RefusedError(unavailable("busy", "too many tokens are being looked up")) from None
         except Exception:
             log.exception("intake_token_broken")
@@ -255,35 +254,6 @@ class _RefusedError(Exception):
     def __init__(self, answer: Answer) -> None:
         super().__init__(answer.status)
         self.answer = answer
-
-
-class _FullError(Exception):
-    """As many wait as may."""
-
-
-class _Pool:
-    """Threads for work that needs Django's database connections; at most `queued` wait for one of them."""
-
-    def __init__(self, threads: int, queued: int, name: str) -> None:
-        self._most = threads + queued
-        self._under_way = 0
-        self._executor = ThreadPoolExecutor(threads, name)
-
-    async def run(self, work: Callable[[], T]) -> T:
-        if self._under_way >= self._most:
-            raise _FullError
-        self._under_way += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, _with_connections, work)
-        finally:
-            self._under_way -= 1
-
-
-def _with_connections(work: Callable[[], T]) -> T:
-    try:
-        return work()
-    finally:
-        connections.close_all()  # the pool keeps them
 
 
 def token_of(headers: Mapping[str, str]) -> str:
