@@ -228,6 +228,8 @@ class _Reader:
         at_ms = point.time_unix_nano // 1_000_000
         if not at_ms:
             raise PointError("the data point has no time")
+        if len(point.attributes) > MOST_LABELS:
+            raise LabelError(f"a data point has at most {MOST_LABELS} attributes")
         attributes = tuple((pair.key, _text(pair.value)) for pair in point.attributes)
         named = [
             (_series_name(metric + sample.suffix, resource.labels, attributes, sample.labels), sample.value)
@@ -245,8 +247,6 @@ class _Reader:
 @lru_cache(maxsize=100_000)
 def _series_name(metric: str, resource: Pairs, attributes: Pairs, more: Pairs) -> SeriesName:
     """Raises LabelError."""
-    if len(attributes) > MOST_LABELS:
-        raise LabelError(f"a data point has at most {MOST_LABELS} attributes")
     return series_of(metric, {**dict(resource), **unrepeated(attributes), **dict(more)})
 
 
