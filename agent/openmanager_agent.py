@@ -1100,6 +1100,10 @@ class Bell:
     def rings_within(self, seconds: float) -> bool:
         return bool(select.select([self._heard], [], [], max(0.0, seconds))[0])
 
+    def close(self) -> None:
+        self._heard.close()
+        self._rope.close()
+
 
 def run(settings: Settings) -> int:
     """Until SIGTERM or SIGINT."""
@@ -1119,6 +1123,7 @@ def run(settings: Settings) -> int:
         if due < time.monotonic():  # the machine slept
             due = time.monotonic() + settings.interval_s
     outbox.close()
+    bell.close()
     if held is not None:
         held.close()
     return 0

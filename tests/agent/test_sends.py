@@ -6,6 +6,7 @@ import email.utils
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,20 +30,19 @@ def test_it_sends_whole_frames_with_its_token(machine: Machine, catcher: Catcher
     assert {"cpu", "memory", "disk", "net_rx", "load1"} <= first["metrics"].keys(), "rates are there from the first"
     assert catcher.paths[0] == "/api/push"
     assert catcher.headers[0]["Authorization"] == f"Bearer {TOKEN}"
-    assert machine.lines() == [] or instants(catcher.taken)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_when_it_is_told_to_even_while_the_portal_hangs(
     machine: Machine, catcher: Catcher, number: signal.Signals
 ) -> None:
-    catcher.answer = lambda frames: (time.sleep(3), kept(frames))[1]  # type: ignore[func-returns-value]
+    answering = threading.Event()
+    catcher.answer = lambda frames: (answering.wait(60), kept(frames))[1]
     started = machine.start()
     wait_until(lambda: catcher.bodies, "a request")
-    begin = time.monotonic()
     started.process.send_signal(number)
-    assert started.process.wait(10) == 0
-    assert time.monotonic() - begin < 2.5, "it did not wait for the answer"
+    assert started.process.wait(10) == 0, "it does not wait for the answer"
+    answering.set()
     assert len(machine.lines()) >= 1, "what was not answered is kept"
 
 
