@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -69,3 +70,52 @@ def joined(parts: Sequence[Buckets]) -> Buckets:
         np.concatenate([part.total for part in parts]),
         np.concatenate([part.last for part in parts]),
     )
+
+
+class Grid:
+    """Buckets of several series in cells of `step_ms`, a row for each series: filled as one, whatever they come from.
+
+    Cell j begins at `first_ms` + j · `step_ms`. Where `count` is 0 there is nothing, whatever the other columns hold.
+    """
+
+    def __init__(self, series: int, first_ms: int, end_ms: int, step_ms: int) -> None:
+        self.first_ms = first_ms // step_ms * step_ms
+        self.step_ms = step_ms
+        self.cells = max(0, -(-(end_ms - self.first_ms) // step_ms))
+        self.count = np.zeros((series, self.cells), np.int64)
+        self.numbers = [np.empty((series, self.cells)) for _ in range(4)]
+        """Lowest, highest, sum, newest."""
+
+    def cells_of(self, at_ms: Ints) -> Ints:
+        return (at_ms - self.first_ms) // self.step_ms
+
+    def put(self, rows: Ints, at_ms: Ints, count: Ints, numbers: Sequence[Floats]) -> None:
+        """Buckets of which no cell has two; those outside are left out."""
+        cells = self.cells_of(at_ms)
+        inside = (cells >= 0) & (cells < self.cells)
+        where = rows[inside], cells[inside]
+        self.count[where] = count[inside]
+        for column, values in zip(self.numbers, numbers, strict=True):
+            column[where] = values[inside]
+
+    def put_samples(self, rows: Ints, at_ms: Ints, values: Floats) -> None:
+        """Samples in the order of rows and instants, into cells that are empty."""
+        if not len(rows):
+            return
+        keys = rows * self.cells + self.cells_of(at_ms)
+        first = np.flatnonzero(np.append(True, np.diff(keys) != 0))
+        end = np.append(first[1:], len(keys))
+        with np.errstate(over="ignore", invalid="ignore"):  # a sum may be more than a float64 holds
+            total = np.add.reduceat(values, first)
+        numbers = [np.minimum.reduceat(values, first), np.maximum.reduceat(values, first), total, values[end - 1]]
+        self.put(rows[first], at_ms[first], end - first, numbers)
+
+    def buckets(self) -> list[Buckets]:
+        """Those of each row."""
+        at_ms = self.first_ms + np.arange(self.cells) * self.step_ms
+        there = self.count > 0
+        full = np.logical_and.reduce(there, axis=1)
+        return [self._row(row, at_ms, slice(None) if full[row] else there[row]) for row in range(len(there))]
+
+    def _row(self, row: int, at_ms: Ints, there: Any) -> Buckets:
+        return Buckets(at_ms[there], self.count[row][there], *(column[row][there] for column in self.numbers))

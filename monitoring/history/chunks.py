@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -11,7 +12,6 @@ import numpy as np
 from django.db import connection, transaction
 from django.db.utils import OperationalError
 
-from monitoring.history.buckets import Buckets
 from monitoring.history.codec import Ints, pack, unpack_floats, unpack_ints
 from monitoring.history.encode import instants_of, ints_of
 from monitoring.history.frame import Floats
@@ -269,30 +269,36 @@ def tracks_of(series_ids: Sequence[int], start_ms: int, end_ms: int) -> dict[int
 
 
 _HOURS = """
-SELECT series_id, string_agg(timestamptz_send(starts_at), ''::bytea ORDER BY starts_at),
-    string_agg(int8send(count), ''::bytea ORDER BY starts_at),
-    string_agg(float8send(least), ''::bytea ORDER BY starts_at),
-    string_agg(float8send(most), ''::bytea ORDER BY starts_at),
-    string_agg(float8send(total), ''::bytea ORDER BY starts_at),
-    string_agg(float8send(last), ''::bytea ORDER BY starts_at)
+SELECT string_agg(int8send(series_id), ''::bytea), string_agg(timestamptz_send(starts_at), ''::bytea),
+    string_agg(int8send(count), ''::bytea), string_agg(float8send(least), ''::bytea),
+    string_agg(float8send(most), ''::bytea), string_agg(float8send(total), ''::bytea),
+    string_agg(float8send(last), ''::bytea)
 FROM monitoring_chunk
 WHERE series_id = ANY(%s) AND starts_at >= %s AND starts_at < %s
     AND starts_at < (SELECT sealed_until FROM monitoring_horizon)
-GROUP BY series_id
 """
 
 
-def hours_of(series_ids: Sequence[int], start_ms: int, end_ms: int) -> dict[int, Buckets]:
-    """Series id → its chunks that begin in start_ms <= at < end_ms as buckets; nothing is unpacked. One query.
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """Chunks as buckets, in no order: whose, when they begin, count, and lowest, highest, sum and newest."""
+
+    series: Ints
+    at_ms: Ints
+    count: Ints
+    numbers: list[Floats]
+
+
+def hours_of(series_ids: Sequence[int], start_ms: int, end_ms: int) -> Hours:
+    """The series' chunks that begin in start_ms <= at < end_ms; nothing is unpacked. One query.
 
     Days that are not compacted have one chunk an hour.
     """
     with connection.cursor() as cursor:
         cursor.execute(_HOURS, [list(series_ids), from_ms(start_ms), from_ms(end_ms)])
-        return {
-            pk: Buckets(instants_of(at), ints_of(count), *(np.frombuffer(one, ">f8").astype(float) for one in numbers))
-            for pk, at, count, *numbers in cursor.fetchall()
-        }
+        ((series, at, count, *numbers),) = cursor.fetchall()
+    floats = [np.frombuffer(one or b"", ">f8").astype(np.float64) for one in numbers]
+    return Hours(ints_of(series or b""), instants_of(at or b""), ints_of(count or b""), floats)
 
 
 _NEWEST = """

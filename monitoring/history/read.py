@@ -100,8 +100,8 @@ def read_buckets(series: Sequence[tuple[int, SeriesName]], start_ms: int, end_ms
     Seven queries, however many series.
     """
     known = _known(series)
-    tier = layers.tier_for(step_ms, start_ms, left_of({one.server_id for one in known if one}))
-    found = layers.buckets([one for one in known if one], start_ms, end_ms, step_ms, tier)
+    tier = layers.tier_for(step_ms, start_ms, {one.server_id for one in known if one})
+    found = layers.buckets(list({one for one in known if one}), start_ms, end_ms, step_ms, tier)
     return [found.get(one.pk, NOTHING) if one else NOTHING for one in known]
 
 
@@ -137,9 +137,16 @@ def newest_instants(server_ids: Sequence[int], since: datetime, until: datetime)
 
 def _known(series: Sequence[tuple[int, SeriesName]]) -> list[Known | None]:
     """Each asked series, None for one that does not exist; one query."""
-    rows = Series.objects.filter(
-        server_id__in={server_id for server_id, _ in series}, metric__name__in={name.metric for _, name in series}
-    ).values_list("server_id", "metric__name", "labels", "pk", "block", "slot")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT series.server_id, metric.name, series.labels, series.id, series.block, series.slot
+            FROM monitoring_series series JOIN monitoring_metric metric ON metric.id = series.metric_id
+            WHERE series.server_id = ANY(%s) AND metric.name = ANY(%s)
+            """,
+            [list({server_id for server_id, _ in series}), list({name.metric for _, name in series})],
+        )
+        rows = cursor.fetchall()
     found = {
         (server_id, SeriesName(metric, labels)): Known(pk, server_id, Place(block, slot))
         for server_id, metric, labels, pk, block, slot in rows
@@ -172,7 +179,7 @@ def _step(span_ms: int, points: int, usual_ms: int) -> int:
 def _rolled_up(series: Sequence[Known], start_ms: int, end_ms: int, points: int) -> tuple[dict[int, Buckets], int]:
     """The series' buckets and their step: that of `_step`, or of the tier where no finer one reaches back."""
     wanted_ms = max(_step(end_ms - start_ms, points, 0), TIERS[0].step_ms)
-    tier = layers.tier_for(wanted_ms, start_ms, left_of({one.server_id for one in series}))
+    tier = layers.tier_for(wanted_ms, start_ms, {one.server_id for one in series})
     step_ms = max(wanted_ms, tier.step_ms)
     found = layers.buckets(series, start_ms, end_ms, step_ms, tier)
     # A series that says something every hour would have gaps on a grid of minutes.

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from django.db import connection
 
-from monitoring.history.buckets import NOTHING, Buckets, joined, of_samples
+from monitoring.history.buckets import NOTHING, Buckets, Grid, joined, of_samples
 from monitoring.history.chunks import DAY_MS, Track
-from monitoring.history.codec import join, pack, split, unpack_floats, unpack_ints
+from monitoring.history.codec import Ints, join, pack, split, unpack_floats, unpack_ints
 from monitoring.models import Rollup
 from portal.toolkit.instants import at_ms, from_ms
 
@@ -42,10 +42,11 @@ def roll_up(tracks: Iterable[Track], day_ms: int) -> None:
     samples = {track.series_id: of_samples(track.at_ms, track.values) for track in tracks}
     for tier in TIERS:
         span_ms = day_ms // tier.span_ms * tier.span_ms
-        known = _rows(tier, list(samples), [span_ms]) if tier.span_ms > DAY_MS else {}
+        spans = _rows(tier, list(samples), [span_ms]) if tier.span_ms > DAY_MS else []
+        known = {span.series_id: span.packed for span in spans}
         rows = {}
         for series_id, day in samples.items():
-            row = known.get((series_id, span_ms), NOTHING)
+            row = _unpacked(known[series_id], tier, span_ms) if series_id in known else NOTHING
             parts = [
                 row.between(span_ms, day_ms),
                 day.onto(tier.step_ms),
@@ -113,22 +114,50 @@ def _upsert(tier: Tier, span_ms: int, rows: Mapping[int, bytes]) -> None:
 # --- Reading ----------------------------------------------------------------------------------------------------------
 
 
-def read_tier(tier: Tier, series_ids: Sequence[int], start_ms: int, end_ms: int) -> dict[int, list[Buckets]]:
-    """The buckets of each series that begin in start_ms <= at < end_ms, a part for each span, oldest first. One query.
+class PackedSpan(NamedTuple):
+    series_id: int
+    span_ms: int
+    packed: bytes
 
-    A series without any is left out.
-    """
+
+def spans_of(tier: Tier, series_ids: Sequence[int], start_ms: int, end_ms: int) -> list[PackedSpan]:
+    """The rows in which the series' buckets that begin in start_ms <= at < end_ms are. One query."""
     first, last = start_ms // tier.span_ms, (end_ms - 1) // tier.span_ms
-    spans = [span * tier.span_ms for span in range(first, last + 1)]
-    rows = _rows(tier, series_ids, spans) if spans else {}
-    parts: dict[int, list[Buckets]] = {}
-    for series_id, span_ms in sorted(rows):
-        parts.setdefault(series_id, []).append(rows[series_id, span_ms].between(start_ms, end_ms))
-    return parts
+    return _rows(tier, series_ids, [span * tier.span_ms for span in range(first, last + 1)]) if first <= last else []
 
 
-def _rows(tier: Tier, series_ids: Sequence[int], spans: Sequence[int]) -> dict[tuple[int, int], Buckets]:
-    """(series id, beginning of the span) → the row's buckets."""
+def lay(
+    spans: Sequence[PackedSpan], tier: Tier, grid: Grid, rows: Mapping[int, int], start_ms: int, end_ms: int
+) -> None:
+    """Put the spans' buckets that begin in start_ms <= at < end_ms into `grid`, whose cells are the tier's.
+
+    Series that were measured alike have the same counts: those are unpacked and looked through once.
+    """
+    seen: dict[tuple[int, bytes], tuple[slice, slice | Ints, Ints]] = {}
+    for series_id, span_ms, packed in spans:
+        counts, *columns = split(packed)
+        known = seen.get((span_ms, counts))
+        if known is None:
+            dense = unpack_ints(counts)
+            filled = np.flatnonzero(dense)
+            shown = slice(*np.searchsorted(span_ms + filled * tier.step_ms, (start_ms, end_ms)))
+            cells = grid.cells_of(span_ms + filled[shown] * tier.step_ms)
+            known = seen[span_ms, counts] = (shown, _as_slice(cells), dense[filled[shown]])
+        shown, where, count = known
+        row = rows[series_id]
+        grid.count[row, where] = count
+        for column, one in zip(grid.numbers, columns, strict=True):
+            column[row, where] = unpack_floats(one)[shown]
+
+
+def _as_slice(cells: Ints) -> slice | Ints:
+    """Cells without a gap as a slice, into which numpy copies at once."""
+    if len(cells) and cells[-1] - cells[0] + 1 == len(cells):
+        return slice(int(cells[0]), int(cells[-1]) + 1)
+    return cells
+
+
+def _rows(tier: Tier, series_ids: Sequence[int], spans: Sequence[int]) -> list[PackedSpan]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -137,4 +166,4 @@ def _rows(tier: Tier, series_ids: Sequence[int], spans: Sequence[int]) -> dict[t
             """,
             [tier.step_ms // 1000, [from_ms(span) for span in spans], list(series_ids)],
         )
-        return {(pk, span): _unpacked(packed, tier, span) for pk, span, packed in cursor.fetchall()}
+        return [PackedSpan(*row) for row in cursor.fetchall()]

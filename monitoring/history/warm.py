@@ -45,6 +45,12 @@ class Shape:
     ranks: Ints
     values: Floats
 
+    def has(self, slot: int) -> bool:
+        return bool(self.present >> slot & 1)
+
+    def piece(self, slot: int) -> Piece:
+        return Piece(self.at_ms, self.ranks, self.values[:, slots_of(self.present).index(slot)])
+
     def pieces(self) -> Iterable[tuple[Place, Piece]]:
         for column, slot in enumerate(slots_of(self.present)):
             yield Place(self.block, slot), Piece(self.at_ms, self.ranks, self.values[:, column])
