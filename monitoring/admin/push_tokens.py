@@ -49,7 +49,7 @@ class PushTokenForm(ModelForm):  # type: ignore[type-arg]
 class PushTokenAdmin(AuditedAdmin):
     form = PushTokenForm
     change_form_template = "admin/monitoring/push_token_form.html"
-    list_display = ("name", "group", "hint", "enabled", "expires_at", "used_at", "used_from", "a_minute", "series")
+    list_display = ("name", "group", "enabled", "used_at", "used_from", "a_minute", "series")
     list_filter = ("enabled", "group")
     list_select_related = ("group",)
     search_fields = ("name",)
@@ -131,8 +131,8 @@ def _shown_once(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
 
 def _shown(token: PushToken, text: str) -> Shown:
     url = settings.PORTAL_URL
-    curl = """curl --json '{"host": "my-machine", "metrics": {"queue_depth": 3}}' """
-    curl += f"-H 'Authorization: Bearer {text}' {url}/api/push"
+    curl = f"curl -H 'Authorization: Bearer {text}' {url}/api/push \\\n  "
+    curl += """--json '{"host": "my-machine", "metrics": {"queue_depth": 3}}'"""
     prometheus = f"remote_write:\n  - url: {url}/api/v1/write\n    authorization:\n      credentials: {text}"
     otlp = [
         f"export OTEL_EXPORTER_OTLP_METRICS_ENDPOINT={url}/v1/metrics",
