@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotInTime
 from contextlib import suppress
 from hashlib import blake2b
+from weakref import ref
 
 import structlog
 from django.db import DatabaseError, connections
@@ -177,14 +178,25 @@ class SmartCache:
         if self._housekeeper is None or not self._housekeeper.is_alive():
             with self._lock:
                 if self._housekeeper is None or not self._housekeeper.is_alive():
-                    self._housekeeper = threading.Thread(target=self._house, name="cache-house", daemon=True)
-                    self._housekeeper.start()
+                    thread = threading.Thread(target=_house, args=(ref(self),), name="cache-house", daemon=True)
+                    self._housekeeper = thread
+                    thread.start()
 
-    def _house(self) -> None:
-        while True:
-            time.sleep(FLUSH_EVERY_S)
-            try:
-                self._memory.sweep(self._clock())
-                self.flush()
-            except Exception:
-                log.exception("cache_housekeeping_failed")
+    def tidy(self) -> None:
+        """Drop what is over, and tell Redis what was counted."""
+        self._memory.sweep(self._clock())
+        self.flush()
+
+
+def _house(kept: ref[SmartCache]) -> None:
+    """Every few seconds, for as long as there is a cache."""
+    while True:
+        time.sleep(FLUSH_EVERY_S)
+        cache = kept()
+        if cache is None:
+            return
+        try:
+            cache.tidy()
+        except Exception:
+            log.exception("cache_housekeeping_failed")
+        del cache
