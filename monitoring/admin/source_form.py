@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from monitoring.collectors.credentials import Parts, parts_of
 from monitoring.collectors.options import form_fields, needs_of
-from monitoring.models import Collector
+from monitoring.models import CHECKS, Collector, Source
 from portal.toolkit.secrets import seal
 
 MAX_SECRET = 8000
@@ -106,7 +106,21 @@ class SourceForm(_OptionsForm):  # type: ignore[misc]
         if self._url_error is not None:
             self.add_error("url", self._url_error)
         self._check_secret(collector, cleaned)
+        if collector in CHECKS and cleaned.get("server") and field_name(collector, "name") in cleaned:
+            self._check_name(collector, cleaned)
         return cleaned
+
+    def _check_name(self, collector: str, cleaned: dict[str, Any]) -> None:
+        """Two checks of one name would write into the same series, and each hide what the other found."""
+        name = self.instance.options["name"]
+        others = Source.objects.filter(server=cleaned["server"], collector__in=CHECKS).exclude(pk=self.instance.pk)
+        if any((other.options or {}).get("name", "") == name for other in others):
+            self.add_error(
+                field_name(collector, "name"),
+                _t("This server has a check called “%(name)s”: give this one another name.") % {"name": name}
+                if name
+                else _t("This server has a check without a name: give this one a name."),
+            )
 
     def _check_secret(self, collector: str, cleaned: dict[str, Any]) -> None:
         if cleaned.get("secret"):

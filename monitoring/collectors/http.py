@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy as _
 from monitoring.collectors.base import Collected, CollectError
 from monitoring.collectors.certificates import CERTIFICATE, certificate_days, refused_certificate_days
 from monitoring.collectors.credentials import parts_of
-from monitoring.collectors.measures import Values, tidy
+from monitoring.collectors.measures import Values, of_check, tidy
 from monitoring.collectors.options import Needs, option, read_options, secret_of
 from monitoring.collectors.web import authorization, check_url
 from monitoring.history.frame import SeriesName
@@ -67,12 +67,15 @@ def header_lines(text: str) -> dict[str, str]:
                 _t("Type the secret of %(name)s into the password field and write %(place)s where it belongs.")
                 % {"name": name, "place": SECRET}
             )
-        headers[name] = value
+        headers[name.title()] = value  # as we write them, so that none is sent twice
     return headers
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
+    name: str = option(
+        _("Name of this check"), default="", help=_("Where a server has several; its values get it as a label.")
+    )
     method: str = option(_("Method"), default="GET", choices=("GET", "HEAD"))
     statuses: str = option(
         _("Good statuses"),
@@ -118,11 +121,11 @@ def collect(source: Source, now_ms: int) -> Collected:
     except RefusedError as error:
         raise CollectError(str(error)) from error
     except FetchError as error:
-        return _failed(source, error, source.timeout_s - (time.monotonic() - began), now_ms)
+        return _failed(source, options, error, source.timeout_s - (time.monotonic() - began), now_ms)
     took_ms = 1000 * (time.monotonic() - began)
     complaint = " ".join(objections(answer, options))
     values = {UP: 0.0 if complaint else 1.0, TIME: took_ms, STATUS: float(answer.status)}
-    return _collected(source, values, complaint, certificate_days(answer.certificate, now_ms))
+    return _collected(source, options, values, complaint, certificate_days(answer.certificate, now_ms))
 
 
 def _headers(options: Options, source: Source) -> dict[str, str]:
@@ -150,15 +153,15 @@ def objections(answer: Fetched, options: Options) -> Iterator[str]:
         yield _t("The page contains “%(text)s”.") % {"text": printable(options.lacks, 80)}
 
 
-def _failed(source: Source, error: FetchError, left_s: float, now_ms: int) -> Collected:
+def _failed(source: Source, options: Options, error: FetchError, left_s: float, now_ms: int) -> Collected:
     url, days = parts_of(source.url).bare, math.nan
     if isinstance(error, CertificateError):
         days = refused_certificate_days(url, WEB, left_s, now_ms)
-    return _collected(source, {UP: 0.0, TIME: math.nan, STATUS: math.nan}, f"{error}.", days)
+    return _collected(source, options, {UP: 0.0, TIME: math.nan, STATUS: math.nan}, f"{error}.", days)
 
 
-def _collected(source: Source, values: Values, complaint: str, days: float) -> Collected:
+def _collected(source: Source, options: Options, values: Values, complaint: str, days: float) -> Collected:
     if source.url.lower().startswith("https:"):
         values[CERTIFICATE] = days
     known = sum(not math.isnan(value) for value in values.values())
-    return Collected(tidy(values), known, complaint)
+    return Collected(of_check(tidy(values), options.name), known, complaint)

@@ -45,6 +45,11 @@ def labelled(metric: str, **labels: str) -> SeriesName:
     return SeriesName(metric, canonical_labels(labels))
 
 
+def of_check(values: Mapping[SeriesName, float], name: str) -> Values:
+    """The values of a check that has a name, so that several of one server are series of their own."""
+    return {labelled(metric.metric, check=name) if name else metric: value for metric, value in values.items()}
+
+
 def tidy(values: Mapping[SeriesName, float]) -> Values:
     """Catalogue metrics kept to their bounds and rounded to the last digit worth keeping."""
     return {name: _tidy(name.metric, value) for name, value in values.items()}

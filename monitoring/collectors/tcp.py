@@ -18,7 +18,7 @@ from monitoring.collectors.base import Collected, CollectError
 from monitoring.collectors.certificates import CERTIFICATE, certificate_days, refused_certificate_days
 from monitoring.collectors.credentials import parts_of
 from monitoring.collectors.http import TIME, UP
-from monitoring.collectors.measures import Values, tidy
+from monitoring.collectors.measures import Values, of_check, tidy
 from monitoring.collectors.options import Needs, option, read_options
 from monitoring.models import Source
 from portal.toolkit.addresses import Address
@@ -54,6 +54,9 @@ def check_url(url: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Options:
+    name: str = option(
+        _("Name of this check"), default="", help=_("Where a server has several; its values get it as a label.")
+    )
     banner: str = option(
         _("The greeting must contain"),
         default="",
@@ -75,7 +78,7 @@ def collect(source: Source, now_ms: int) -> Collected:
     except RefusedError as error:
         raise CollectError(str(error)) from error
     known = sum(not math.isnan(value) for value in values.values())
-    return Collected(tidy(values), known, complaint)
+    return Collected(of_check(tidy(values), options.name), known, complaint)
 
 
 def _checked(target: Target, options: Options, deadline: Deadline, now_ms: int) -> tuple[Values, str]:

@@ -16,9 +16,10 @@ from monitoring.models.intake import Job, PushReceipt, PushToken
 from monitoring.models.keeping import KEPT, Export, ExportPart, ExportState, Retention, Trimmed
 from monitoring.models.metric import Metric
 from monitoring.models.server import PROFILE_PARTS, Server, ServerKind, ServerState, ServerTemplate
-from monitoring.models.source import Collector, Simulation, Source
+from monitoring.models.source import CHECKS, Collector, Simulation, Source
 
 __all__ = [
+    "CHECKS",
     "KEPT",
     "PROFILE_PARTS",
     "SLOTS_PER_BLOCK",

@@ -24,6 +24,10 @@ class Collector(models.TextChoices):
     GCP = "gcp", _("Google Cloud Monitoring")
 
 
+CHECKS = (Collector.HTTP, Collector.TCP)
+"""Their complaint is what is wrong with the server, not with reading it."""
+
+
 class Source(models.Model):
     """One thing that a collector goes and reads for a server, and how that went last time.
 

@@ -23,7 +23,7 @@ from monitoring import hot
 from monitoring.access import servers_of
 from monitoring.fleet_filter import FleetFilter
 from monitoring.history.frame import SeriesName
-from monitoring.models import Collector, Server, ServerGroup, ServerKind, ServerState, Simulation, Source
+from monitoring.models import CHECKS, Server, ServerGroup, ServerKind, ServerState, Simulation, Source
 from monitoring.queries.readings import Reading, bar_level, bar_width, readings
 from portal.toolkit.instants import at_ms, from_ms, time_tag
 from portal.toolkit.quantity import quantity
@@ -55,8 +55,6 @@ KIND_ICONS: dict[str, str] = {
 }
 NOT_MEASURING = (ServerState.OFFLINE, ServerState.UNKNOWN, ServerState.PAUSED)
 NUMBERED = re.compile(r"(.{12,}?)([-_.]?[0-9]{1,6})")
-CHECKS = (Collector.HTTP, Collector.TCP)
-"""Their complaint is what is wrong with the server, not with reading it."""
 
 
 @dataclass(frozen=True, slots=True)

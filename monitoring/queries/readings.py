@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from math import isfinite
 
@@ -64,9 +65,20 @@ def readings(newest: hot.Newest) -> list[Reading]:
     """At most three lines; none for a machine, whose card has its gauges. What nobody knows goes by its own name."""
     if SeriesName("cpu") in newest or SeriesName("memory") in newest:
         return []
+    checks = sorted(
+        (value, json.loads(name.labels).get("check", name.labels))
+        for name, (_at, value) in newest.items()
+        if name.metric == "check_up" and name.labels and isfinite(value)
+    )
+    if checks:  # several: those that failed come first
+        return [_passed(label, value == 1.0) for value, label in checks[:MOST]]
     had = [metric for metric in LABELS if SeriesName(metric) in newest]
     others = sorted(name.metric for name in newest if not name.labels and name.metric not in LABELS)
     return [_reading(metric, newest[SeriesName(metric)][1]) for metric in [*had, *others][:MOST]]
+
+
+def _passed(label: str, passed: bool) -> Reading:
+    return Reading(label, _("passed") if passed else _("failed"), "", "" if passed else "full")
 
 
 def short_label(metric: str) -> str:
@@ -78,8 +90,7 @@ def short_label(metric: str) -> str:
 def _reading(metric: str, value: float) -> Reading:
     known, label = BY_NAME.get(metric), short_label(metric)
     if metric in PASSED_AT and isfinite(value):
-        passed = value == PASSED_AT[metric]
-        return Reading(label, _("passed") if passed else _("failed"), "", "" if passed else "full")
+        return _passed(label, value == PASSED_AT[metric])
     unit = known.unit if known else ""
     if unit != "%" or not isfinite(value):
         return Reading(label, quantity(value, unit), "", "")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from django.test import Client
 from django.utils import timezone
 
-from monitoring.history.frame import Frame
+from monitoring.history.frame import Frame, SeriesName
 from monitoring.history.record import record
 from monitoring.models import Collector, Server, ServerGroup, ServerState, ServerTemplate, Simulation, Source
 from monitoring.queries.fleet import CARDS_PER_PAGE
@@ -72,6 +73,15 @@ def test_a_failed_check_says_why_on_its_card(admin: Client, server: Server) -> N
     html = page(admin)
     assert "Check failed: The status is 503." in html
     assert '<div class="gauge full"><dt>Check</dt><dd>failed</dd></div>' in html
+
+
+def test_of_several_checks_the_card_names_those_that_failed_first(admin: Client, server: Server) -> None:
+    now_ms = int(timezone.now().timestamp() * 1000)
+    for name, up in (("blog", 1.0), ("shop", 0.0)):
+        layout = (SeriesName("check_up", f'{{"check":"{name}"}}'),)
+        record([Frame(server.pk, now_ms, layout, np.array([up]))], origin="test")
+    html = page(admin)
+    assert html.index("<dt>shop</dt><dd>failed</dd>") < html.index("<dt>blog</dt><dd>passed</dd>")
 
 
 def test_what_no_catalogue_knows_is_shown_by_its_own_name(admin: Client, server: Server) -> None:

@@ -13,7 +13,8 @@ from django.core.exceptions import ValidationError
 
 from monitoring.collectors import http
 from monitoring.collectors.base import Collected, CollectError
-from monitoring.collectors.http import CERTIFICATE, STATUS, TIME, UP
+from monitoring.collectors.certificates import CERTIFICATE
+from monitoring.collectors.http import STATUS, TIME, UP
 from monitoring.models import Source
 from portal.toolkit import wire
 from portal.toolkit.secrets import seal
@@ -59,6 +60,11 @@ def test_the_status_decides(line: str, options: dict[str, str], up: int) -> None
     assert collected.values[UP] == up
     assert collected.values[STATUS] == int(line[:3])
     assert collected.complaint == ("" if up else f"The status is {line[:3]}.")
+
+
+def test_a_check_with_a_name_has_series_of_its_own() -> None:
+    names = {(name.metric, name.labels) for name in check_of(page("hello"), name="shop").values}
+    assert names == {(metric, '{"check":"shop"}') for metric in ("check_up", "check_time", "check_status")}
 
 
 def test_the_page_must_contain_what_it_should_and_nothing_else_it_should_not() -> None:

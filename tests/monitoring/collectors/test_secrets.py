@@ -166,6 +166,7 @@ def test_no_error_and_no_log_of_a_run_shows_it(caplog: pytest.LogCaptureFixture,
 def test_the_options_of_the_chosen_collector_are_stored_and_those_of_others_are_not(admin: Client, cast: Cast) -> None:
     source = add(admin, cast, http_statuses="200, 204", http_contains="shop", postgres_slow_ms=5, tcp_banner="220")
     assert source.options == {
+        "name": "",
         "method": "GET",
         "statuses": "200, 204",
         "contains": "shop",
@@ -202,3 +203,12 @@ def test_a_source_is_added_beside_its_server_too(admin: Client, cast: Cast) -> N
     assert answer.status_code == 302, errors_of(answer)
     source = Source.objects.get()
     assert (unseal(source.sealed_secret), source.options["contains"]) == (SECRET, "shop")
+
+
+def test_two_checks_of_one_server_need_names(admin: Client, cast: Cast) -> None:
+    add(admin, cast)
+    second = {"collector": "tcp", "url": "tcp://192.0.2.7:22"}
+    refused = admin.post(reverse(ADD), form(cast, **second))
+    assert "This server has a check without a name: give this one a name." in errors_of(refused)
+    assert admin.post(reverse(ADD), form(cast, **second, tcp_name="ssh")).status_code == 302
+    assert [source.options["name"] for source in Source.objects.order_by("pk")] == ["", "ssh"]
