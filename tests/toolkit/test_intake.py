@@ -105,8 +105,13 @@ def test_the_token_is_asked_for_before_the_body_is_read(headers: dict[str, str],
 
 
 def test_a_token_is_looked_up_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    application = Intake(DOORS, lambda text: asked.append(text) or "granted")
+    asked: list[str] = []
+
+    def look_up(text: str) -> object:
+        asked.append(text)
+        return "granted"
+
+    application = Intake(DOORS, look_up)
     for _ in range(3):
         ask(application, "POST", "/in", b"", BEARER)
     now = time.monotonic()

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import pytest
 
 from monitoring.ingest import desk, doors, hosts, pace, shelves, tokens
 from monitoring.models import PushToken, ServerGroup
-from portal.toolkit.intake import Answer, Push
+from portal.toolkit.intake import Push
 
 TEXT = "omp_a-token-of-the-tests"
 
@@ -45,9 +45,18 @@ def token(make_token: Callable[..., PushToken]) -> PushToken:
     return make_token()
 
 
-def push(token: PushToken, said: Any, path: str = "/api/push", **headers: str) -> Answer:
+class Heard(NamedTuple):
+    """An answer, with a body of any shape."""
+
+    status: int
+    body: Any
+    headers: Mapping[str, str]
+
+
+def push(token: PushToken, said: Any, path: str = "/api/push", **headers: str) -> Heard:
     """What the door says, without the guard before it."""
     body = said if isinstance(said, bytes) else json.dumps(said).encode()
     named = {name.replace("_", "-"): text for name, text in headers.items()}
     door = next(door for door in doors.DOORS if door.match(path) is not None)
-    return door.handler(Push(path, named, body, "10.0.0.7", {}, "POST", door.match(path) or {}), token)
+    answer = door.handler(Push(path, named, body, "10.0.0.7", {}, "POST", door.match(path) or {}), token)
+    return Heard(answer.status, answer.body, answer.headers)

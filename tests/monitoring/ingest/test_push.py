@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from monitoring.history.frame import SeriesName
 from monitoring.history.read import read
-from monitoring.ingest import agent, receipts
+from monitoring.ingest import agent, door, receipts
 from monitoring.ingest.agent import decode
 from monitoring.ingest.points import BadBodyError
 from monitoring.models import PushReceipt, PushToken, Server
@@ -281,7 +281,7 @@ def test_a_kill_around_the_commit_doubles_nothing(
             kept(*args, **kwargs)
         raise Killed
 
-    said, kept = {"host": "web-1", "metrics": {"orders": 1}}, agent.take
+    said, kept = {"host": "web-1", "metrics": {"orders": 1}}, door.take
     monkeypatch.setattr(agent, "take", die)
     with pytest.raises(Killed):
         push(token, said, idempotency_key="k1")
