@@ -43,7 +43,7 @@ def portal_programs(run: Path, host: str, port: int, intake_port: int | None = N
     }
     if intake_port is not None:
         intake = ["uvicorn", "portal.intake_asgi:application", "--host", host, "--port", str(intake_port), *served]
-        modules["intake"] = [*intake, "--ws", "none"]
+        modules["intake"] = [*intake, "--ws", "none", "--lifespan", "off"]
     return [
         Program(name, as_child(name, run, signal.SIGTERM, [sys.executable, "-m", *arguments]))
         for name, arguments in modules.items()

@@ -270,5 +270,6 @@ def test_a_given_service_that_does_not_answer_is_named(data: Path) -> None:
 
 def test_the_demo_file_is_json_with_two_different_tokens(shared: RunningPortal) -> None:
     demo = json.loads((shared.data / "demo.json").read_text())
-    assert set(demo) == {"url", "username", "password", "push_token", "read_token"}
+    assert set(demo) == {"url", "username", "password", "push_token", "read_token", "intake_url"}
+    assert demo["intake_url"] == demo["url"].rstrip("/")
     assert demo["push_token"] != demo["read_token"]
