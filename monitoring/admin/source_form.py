@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from monitoring.collectors.credentials import Parts, parts_of
 from monitoring.collectors.options import form_fields, needs_of
-from monitoring.models import CHECKS, Collector, Source
+from monitoring.models import CHECKS, Collector, Server, Source
 from portal.toolkit.secrets import seal
 
 MAX_SECRET = 8000
@@ -106,14 +106,15 @@ class SourceForm(_OptionsForm):  # type: ignore[misc]
         if self._url_error is not None:
             self.add_error("url", self._url_error)
         self._check_secret(collector, cleaned)
-        if collector in CHECKS and cleaned.get("server") and field_name(collector, "name") in cleaned:
-            self._check_name(collector, cleaned)
+        server = cleaned.get("server")
+        if collector in CHECKS and server and server.pk and field_name(collector, "name") in cleaned:
+            self._check_name(collector, server)
         return cleaned
 
-    def _check_name(self, collector: str, cleaned: dict[str, Any]) -> None:
+    def _check_name(self, collector: str, server: Server) -> None:
         """Two checks of one name would write into the same series, and each hide what the other found."""
         name = self.instance.options["name"]
-        others = Source.objects.filter(server=cleaned["server"], collector__in=CHECKS).exclude(pk=self.instance.pk)
+        others = Source.objects.filter(server=server, collector__in=CHECKS).exclude(pk=self.instance.pk)
         if any((other.options or {}).get("name", "") == name for other in others):
             self.add_error(
                 field_name(collector, "name"),

@@ -205,6 +205,15 @@ def test_a_source_is_added_beside_its_server_too(admin: Client, cast: Cast) -> N
     assert (unseal(source.sealed_secret), source.options["contains"]) == (SECRET, "shop")
 
 
+def test_a_source_is_added_with_a_new_server(admin: Client, cast: Cast) -> None:
+    fields = {f"sources-0-{name}": value for name, value in form(cast, server="", secret=SECRET).items()}
+    fields |= {"sources-TOTAL_FORMS": 1, "sources-INITIAL_FORMS": 0}
+    fields |= {"name": "shop", "kind": "service", "group": cast.group.pk}
+    answer = admin.post(reverse("admin:monitoring_server_add"), fields)
+    assert answer.status_code == 302, errors_of(answer)
+    assert Source.objects.get().server.name == "shop"
+
+
 def test_two_checks_of_one_server_need_names(admin: Client, cast: Cast) -> None:
     add(admin, cast)
     second = {"collector": "tcp", "url": "tcp://192.0.2.7:22"}
