@@ -69,7 +69,7 @@ def prometheus(data: Path | None = None, options: Sequence[str] = ()) -> Iterato
     if not installed("prometheus"):
         yield None
         return
-    with _folder() as own:
+    with temporary_folder() as own:
         data = data or own / "data"
         config = own / "prometheus.yml"
         config.write_text("storage: {tsdb: {out_of_order_time_window: 1h}}\n")
@@ -89,7 +89,7 @@ def victoria(options: Sequence[str] = ()) -> Iterator[Peer | None]:
     if not installed("victoria-metrics"):
         yield None
         return
-    with _folder() as own:
+    with temporary_folder() as own:
         port = free_port()
         command = [
             *("victoria-metrics", f"-storageDataPath={own / 'data'}", f"-httpListenAddr=127.0.0.1:{port}"),
@@ -100,7 +100,7 @@ def victoria(options: Sequence[str] = ()) -> Iterator[Peer | None]:
 
 
 @contextmanager
-def _folder() -> Iterator[Path]:
+def temporary_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="om-peer-", ignore_cleanup_errors=True) as name:
         yield Path(name)
 

@@ -2,6 +2,7 @@
 
 200 servers with 30 days at 5 s, 103 million samples, lie there as a portal has them after a month: whole days in
 chunks and roll-ups, today's hours sealed, the last hour and a half in warm rows that went through `history.record`.
+Beside it a day of one series of the reference set as Prometheus and VictoriaMetrics answer it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from monitoring.history.read import read_buckets
 from monitoring.history.record import record
 from monitoring.history.series import Place, ids_of, plans_for
 from monitoring.models import Batch, Server, ServerGroup
+from portal.system.bench import _peers_reference
 from portal.system.bench._history import empty_history
 from portal.system.bench._reference import METRICS, PER_DAY, SERVERS, STEP_MS, day_of
 from portal.system.bench._web import signed_in, web
@@ -43,7 +45,8 @@ def run() -> dict[str, float]:
         with connection.cursor() as cursor:
             for table in (*chunks.TABLES, partitions.TABLE, "monitoring_rollup", "monitoring_series"):
                 cursor.execute(f"VACUUM ANALYZE {table}")
-        return {**_day(server_ids[0], days[0]), **_month(server_ids, now_ms)}
+        ours = {**_day(server_ids[0], days[0]), **_month(server_ids, now_ms)}
+    return ours | _peers_reference.history((now_ms // DAY_MS - 2) * DAY_MS, lambda ask: median(_milliseconds(ask)))
 
 
 def _servers() -> list[int]:

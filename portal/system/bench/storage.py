@@ -1,7 +1,7 @@
 """Bytes a sample: the reference set through `history.record`, when its hours are sealed and when its day is compacted.
 
 All in: tables, indexes and TOAST, as PostgreSQL counts them after a vacuum. All of it is read back both times and
-compared with what went in.
+compared with what went in. Beside it the same set in Prometheus and VictoriaMetrics.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from monitoring.history.read import read
 from monitoring.history.record import record
 from monitoring.history.seal import seal_due
 from monitoring.models import Batch, Server, ServerGroup
+from portal.system.bench import _peers_reference
 from portal.system.bench._history import empty_history
 from portal.system.bench._reference import METRICS, PER_DAY, SERVERS, STEP_MS, day_of
 from portal.toolkit.instants import from_ms
@@ -31,11 +32,17 @@ INSTANTS_PER_CALL = 240
 
 def run() -> dict[str, float]:
     with empty_history():
-        return _measured()
+        ours = _measured()
+    return ours | _peers_reference.storage(_start_ms())
+
+
+def _start_ms() -> int:
+    """Midnight (UTC) two days ago."""
+    return (int(timezone.now().timestamp() * 1000) // DAY_MS - 2) * DAY_MS
 
 
 def _measured() -> dict[str, float]:
-    start_ms = (int(timezone.now().timestamp() * 1000) // DAY_MS - 2) * DAY_MS
+    start_ms = _start_ms()
     server_ids = _servers()
     day = np.stack([[day_of(number, metric) for metric in METRICS] for number in range(SERVERS)])
     _record(server_ids, day, start_ms)

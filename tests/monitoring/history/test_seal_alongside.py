@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +23,7 @@ from monitoring.history.read import read
 from monitoring.history.record import record
 from monitoring.history.seal import seal_due
 from monitoring.models import Batch, Chunk, LateFrame, Server
-from portal.embedded.services import ROOT
+from portal.system.bench._sealing import WHILE_COMPACTING, WHILE_SEALING, killed_at
 from portal.toolkit.instants import from_ms
 from tests.monitoring.history.conftest import DAY_MS
 
@@ -166,44 +163,19 @@ def reading(past: int) -> Iterator[None]:
         other.close()
 
 
-_KILLED = """
-import os, signal, sys
-import django
-django.setup()
-from monitoring.history import compact, horizon, late, seal
-from portal.toolkit.instants import from_ms
-module, name, work, now_ms = sys.argv[1:]
-def die(*arguments, **named):
-    os.kill(os.getpid(), signal.SIGKILL)
-setattr({"compact": compact, "horizon": horizon, "seal": seal, "partitions": seal.partitions}[module], name, die)
-{"seal": seal.seal_due, "compact": compact.compact_due}[work](from_ms(int(now_ms)))
-"""
-
-
 @pytest.mark.parametrize(
     ("module", "name", "work"),
-    [
-        ("seal", "_close", "seal"),  # chunks are written, nothing is locked
-        ("horizon", "sealed", "seal"),  # in the transaction that moves the horizon
-        ("partitions", "retire", "seal"),  # committed, the empty partition is still there
-        ("compact", "_swap", "compact"),  # the new day is built
-        ("horizon", "compacted", "compact"),  # in the transaction that swaps
-    ],
+    [*((*step, "seal") for step in WHILE_SEALING), *((*step, "compact") for step in WHILE_COMPACTING)],
 )
-def test_a_kill_loses_and_doubles_nothing(server: Server, past: int, module: str, name: str, work: str) -> None:
+def test_two_kills_lose_and_double_nothing(server: Server, past: int, module: str, name: str, work: str) -> None:
+    """The second one kills who cleans up after the first."""
     hours = range(24)
     fill(server, past, hours, every_ms=300_000)
     if work == "compact":
         seal_due(from_ms(past + 2 * DAY_MS))
-    killed = subprocess.run(
-        [sys.executable, "-c", _KILLED, module, name, work, str(past + 2 * DAY_MS)],
-        cwd=ROOT,
-        env={**os.environ, **database_of_the_tests(), "DJANGO_SETTINGS_MODULE": "portal.settings"},
-        timeout=60,
-        check=False,
-    )
-    assert killed.returncode == -signal.SIGKILL
-    assert is_whole(server, past, hours, every_ms=300_000)
+    for _ in range(2):
+        assert killed_at(module, name, work, past + 2 * DAY_MS, database_of_the_tests())
+        assert is_whole(server, past, hours, every_ms=300_000)
     fill(server, past, range(24, 25), every_ms=300_000)
     seal_due(from_ms(past + 2 * DAY_MS))
     compact_due(timezone.now())
