@@ -32,7 +32,8 @@ def send(portal: RunningPortal, base: str, said: Any, **headers: str) -> tuple[i
         with urllib.request.urlopen(asked, timeout=30) as answer:
             return answer.status, json.loads(answer.read()), answer.headers
     except urllib.error.HTTPError as error:
-        return error.code, json.loads(error.read()), error.headers
+        with error:
+            return error.code, json.loads(error.read()), error.headers
 
 
 def until_kept(portal: RunningPortal, said: Any) -> list[int]:
@@ -68,7 +69,8 @@ def test_a_bomb_is_413_within_a_second(running: RunningPortal) -> None:
 def test_pages_are_not_there(running: RunningPortal) -> None:
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(f"{running.demo['intake_url']}/accounts/login/", timeout=10)
-    assert caught.value.code == 404
+    with caught.value as answer:
+        assert answer.code == 404
 
 
 def test_without_postgresql_it_is_503_until_it_is_back(running: RunningPortal) -> None:
