@@ -78,14 +78,14 @@ def card_of(portal: RunningPortal, name: str) -> str:
 @contextlib.contextmanager
 def away(portal: RunningPortal) -> Iterator[None]:
     """Without its web process, which is killed, and not started again before the end."""
-    supervisor = control(socket_folder(portal.data / "run")).supervisor
-    portal.kill("web")
-    with contextlib.suppress(Fault):  # it had not been started again yet
-        supervisor.stopProcess(f"{PORTAL}:web")
-    try:
-        yield
-    finally:
-        supervisor.startProcess(f"{PORTAL}:web")
+    with control(socket_folder(portal.data / "run")) as remote:
+        portal.kill("web")
+        with contextlib.suppress(Fault):  # it had not been started again yet
+            remote.supervisor.stopProcess(f"{PORTAL}:web")
+        try:
+            yield
+        finally:
+            remote.supervisor.startProcess(f"{PORTAL}:web")
 
 
 def kept_instants(portal: RunningPortal, host: str) -> list[float]:
