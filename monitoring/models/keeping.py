@@ -98,8 +98,8 @@ class ExportState(models.TextChoices):
 class Export(models.Model):
     """History that somebody wants as a file; written by a worker in parts, and forgotten after a day.
 
-    `metrics` are the columns, [metric, labels] of each; `written_until` is how far the parts reach: a killed worker goes
-    on there.
+    `metrics` are the columns, [metric, labels] of each; `written_until` is how far the parts reach: a killed worker
+    goes on there.
     """
 
     person = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
