@@ -16,9 +16,10 @@ from monitoring import hot
 from monitoring.catalogue import BY_NAME
 from monitoring.history.frame import Floats, SeriesName
 from monitoring.history.read import Tracks, places_by_name, read
-from monitoring.models import Server, ServerKind, ServerState, Source
+from monitoring.models import Metric, Server, ServerKind, ServerState, Source
 from monitoring.panels import metric_label, series_label
 from monitoring.queries.fleet import KIND_ICONS, STATE_ICONS, Gauge, gauge, newest_ms, value_of
+from monitoring.queries.rates import rates
 from monitoring.queries.readings import short_label
 from portal.toolkit.instants import at_ms, from_ms, time_tag
 from portal.toolkit.quantity import quantity
@@ -168,27 +169,43 @@ def samples_json(server_id: int, asked: SamplesAsked) -> bytes:
 
     At most MOST_SERIES series, the first in the catalogue's order; `left_out` counts the others. At most MOST_VALUES
     values: of many series fewer points than asked for. Numbers are written as exactly as a float32 has them, seven
-    significant digits: more than a screen has. Three queries.
+    significant digits: more than a screen has. A counter is shown as its increase per second and has "counter": true.
+    Three queries; one more with names outside the catalogue, and two to seven more with counters among them.
     """
     places = places_by_name(server_id)
     wanted = [name for name in places if not asked.metrics or name.metric in asked.metrics]
     names, left_out = wanted[:MOST_SERIES], len(wanted[MOST_SERIES:])
     points = min(asked.points, MOST_VALUES // max(1, len(names)))
     tracks = read(server_id, names, asked.start_ms, asked.end_ms, points=points, places=places)
-    series = [_series_json(name, tracks, row) for row, name in enumerate(names)]
+    counters = _counters(names)
+    if counters:
+        grown = [names[row] for row in counters]
+        tracks.values[counters] = rates(server_id, grown, tracks, asked.start_ms, asked.end_ms, places)
+    series = [_series_json(name, tracks, row, row in counters) for row, name in enumerate(names)]
     answer = {"at": tracks.at_ms, "step": tracks.step_ms, "left_out": left_out, "series": series}
     return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _series_json(name: SeriesName, tracks: Tracks, row: int) -> dict[str, Any]:
+def _counters(names: Sequence[SeriesName]) -> list[int]:
+    """The places of those that only grow. One query; none where all are of the catalogue."""
+    foreign = {name.metric for name in names} - BY_NAME.keys()
+    if not foreign:
+        return []
+    growing = set(Metric.objects.filter(name__in=foreign, is_counter=True).order_by().values_list("name", flat=True))
+    return [row for row, name in enumerate(names) if name.metric in growing]
+
+
+def _series_json(name: SeriesName, tracks: Tracks, row: int, is_counter: bool) -> dict[str, Any]:
     known = BY_NAME.get(name.metric)
-    return {
+    unit = known.unit if known else ""
+    said = {
         "metric": name.metric,
         "labels": orjson.Fragment(name.labels) if name.labels else {},
-        "unit": known.unit if known else "",
+        "unit": f"{unit}/s" if is_counter else unit,
         "label": series_label(name),
         "values": _short(tracks.values[row]),
     }
+    return {**said, "counter": True} if is_counter else said
 
 
 def _short(values: Floats) -> Floats | NDArray[np.float32]:
