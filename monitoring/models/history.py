@@ -63,8 +63,8 @@ class Batch(models.Model):
         return f"{self.origin} #{self.pk}"
 
 
-class WarmFrame(models.Model):
-    """Samples of one block of one server at one instant; partitioned by the hour of `at`.
+class KeptFrame(models.Model):
+    """Samples of one block of one server at one instant.
 
     Bit i of `present` (a signed 64-bit pattern) says that slot i has a value; `vals` holds them in slot order,
     little-endian float64. The same body repeated meets its own key and is skipped. Another cut of the same instant
@@ -81,33 +81,28 @@ class WarmFrame(models.Model):
     vals = models.BinaryField()
 
     class Meta:
+        abstract = True
         managed = False
-        db_table = "monitoring_frame"
 
     def __str__(self) -> str:
         return f"server {self.server_id} block {self.block} at {self.at:%F %T}"
 
 
-class LateFrame(models.Model):
+class WarmFrame(KeptFrame):
+    """A row as it came; partitioned by the hour of `at`."""
+
+    class Meta(KeptFrame.Meta):
+        db_table = "monitoring_frame"
+
+
+class LateFrame(KeptFrame):
     """A warm row of an hour that was sealed before it came: it waits here, readable, until it is merged into chunks.
 
     Not partitioned: a spool of days would make a partition for each of its hours.
     """
 
-    pk = models.CompositePrimaryKey("server_id", "block", "at", "present")
-    server_id = models.BigIntegerField()
-    block = models.IntegerField()
-    at = models.DateTimeField()
-    present = models.BigIntegerField()
-    batch_id = models.BigIntegerField()
-    vals = models.BinaryField()
-
-    class Meta:
-        managed = False
+    class Meta(KeptFrame.Meta):
         db_table = "monitoring_lateframe"
-
-    def __str__(self) -> str:
-        return f"server {self.server_id} block {self.block} at {self.at:%F %T}"
 
 
 class Horizon(models.Model):
