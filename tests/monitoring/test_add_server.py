@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from monitoring.ingest.tokens import digest_of
 from monitoring.models import Job, PushToken, Server, Source
 from tests.asgi import ask
 from tests.cast import Cast, make_cast, sign_in
+from tests.monitoring.ingest.conftest import forget_all
 
 pytestmark = pytest.mark.django_db
 WAYS = ("agent", "curl", "prometheus", "otlp")
@@ -86,6 +88,15 @@ def waiting(client: Client, kind: str, pk: int) -> str:
     return client.get(reverse("monitoring:add_waiting", args=[kind, pk])).content.decode()
 
 
+@pytest.fixture
+def pushes_are_forgotten() -> Iterator[None]:
+    """What this process counted is written some seconds later, into another test."""
+    forget_all()
+    yield
+    forget_all()
+
+
+@pytest.mark.usefixtures("pushes_are_forgotten")
 @pytest.mark.django_db(transaction=True)
 def test_it_turns_green_with_the_first_sample(owner: Client, cast: Cast) -> None:
     token, page = make_token(owner, cast)
