@@ -568,9 +568,9 @@ class Spool:
                 self._read_more()
             if self._head:
                 return [line for line, _ in list(self._head)[:count]]
-            if not self._segments[0].size:
+            if len(self._segments) == 1 and not self._segments[0].size:
                 return []
-            self._drop_oldest()
+            self._drop_oldest()  # all of it was sent, or nothing could be written into it
         return []
 
     def _read_more(self) -> None:
@@ -817,7 +817,7 @@ class Sender(threading.Thread):
         status = answer.status
         if 200 <= status < 300 and answer.body is not None and "kept" in answer.body:
             return self._taken(answer, lines)
-        if status == 400 and answer.body is not None:
+        if status == 400 and answer.body is not None and "kept" in answer.body:
             return self._refused(answer, lines)
         if status == 413:
             return self._too_big(lines)

@@ -160,6 +160,7 @@ def test_after_an_outage_the_newest_go_first_and_then_the_oldest(sender: Any, ca
         (answering(302, b"", Location="https://login.example.org/"), 30, 60),
         (answering(200, b"<h1>Welcome to the hotel's network</h1>"), 30, 60),
         (answering(400, b"Bad Request (a proxy)"), 30, 60),
+        (answering(400, {"error": "bad request", "message": "a gateway's"}), 30, 60),
         (answering(429, {"error": "busy"}, Retry_After="7"), 7, 8),
         (answering(503, {"error": "database_away"}, Retry_After="5"), 5, 6),
         (answering(503, b"", Retry_After="999999"), 3600, 3601),
@@ -304,6 +305,24 @@ def test_a_clock_that_jumps_stalls_nothing(make_spool: MakeSpool, monkeypatch: A
     found = make_spool()
     found.append(frame(3))
     assert found.peek(10)[0] == (frame(1) if years < 0 else frame(3))
+
+
+def test_an_empty_file_of_an_earlier_life_holds_up_nothing(make_spool: MakeSpool) -> None:
+    before = make_spool()
+    before.append(frame(1))
+    spool_lines(before)
+    before.close()
+    spool = make_spool()
+    spool.append(frame(2))
+    assert spool_lines(spool) == [frame(2)]
+
+
+def test_files_into_which_nothing_could_be_written_hold_up_nothing(make_spool: MakeSpool) -> None:
+    spool = make_spool()
+    spool._begin()
+    spool._end()  # as after a write that found the disk full
+    spool.append(frame(1))
+    assert spool_lines(spool) == [frame(1)]
 
 
 def test_what_is_in_the_spool_is_only_for_its_owner(make_spool: MakeSpool, tmp_path: Path) -> None:
