@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import gettext_lazy
 
 from monitoring.catalogue import BY_NAME
 from monitoring.collectors import exposition, mapping
@@ -25,7 +25,9 @@ ACCEPT = "text/plain;version=0.0.4,application/openmetrics-text;version=1.0.0;q=
 
 NEEDS = Needs(
     check_url=check_url,
-    says=_lazy("An address that shows metrics: http://192.0.2.7:9100/metrics, with a user or a token if it asks."),
+    says=gettext_lazy(
+        "An address that shows metrics: http://192.0.2.7:9100/metrics, with a user or a token if it asks."
+    ),
     secret=True,
 )
 
