@@ -167,7 +167,12 @@ def derive(points: Points, token: PushToken) -> None:
     values: dict[tuple[str, int], Values] = defaultdict(dict)
     for piece, instants in zip(pieces, _remember(pieces), strict=True):
         told = values[piece.host, piece.at_ms]
-        for name, value in _values(piece, instants).items():
+        try:
+            derived = _values(piece, instants)
+        except (ArithmeticError, ValueError) as error:  # numbers that no machine has: what was pushed is kept
+            log.warning("derive_failed", server=piece.server_id, group=piece.group, error=str(error))
+            continue
+        for name, value in derived.items():
             if math.isfinite(value) and (name not in told or piece.group not in _SHARES):
                 told[name] = value
     found = _points(values)

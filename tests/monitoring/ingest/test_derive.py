@@ -198,6 +198,14 @@ def test_without_redis_what_is_pushed_is_kept(token: PushToken, monkeypatch: pyt
     assert tracks.values.tolist() == [[0.5, 0.5]]
 
 
+def test_numbers_that_no_machine_has_break_nothing(token: PushToken) -> None:
+    for run in (0, 1):
+        rows = [(name, labels, 1.7e308 * run) for name, labels, _value in machine(run)]
+        send(token, [(run, raw) for raw in rows])
+    assert "cpu" not in derived(1)
+    assert derived(1)["load1"] == 1.7e308
+
+
 def test_series_that_feed_nothing_cost_no_round_trip(token: PushToken, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis, "client", None)
     derive.derive(points_of([(0, ("somebodys_metric", {}, 1.0))]), token)
