@@ -51,7 +51,8 @@ class _Desk:
     numbers: dict[tuple[int, int], int] = field(default_factory=dict)
 
 
-_desks: dict[int, _Desk] = {}
+_desks: dict[tuple[int, int], _Desk] = {}
+"""By token and its group."""
 _filling = threading.Lock()
 
 
@@ -80,12 +81,12 @@ def forget() -> None:
 
 def _desk_of(token: PushToken) -> _Desk:
     now = time.monotonic()
-    desk = _desks.get(token.pk)
+    desk = _desks.get((token.pk, token.group_id))
     if desk is None or desk.until < now:
         with _filling:
             if len(_desks) > TOKENS_KEPT:
                 _desks.clear()
-            desk = _desks[token.pk] = _Desk(now + KNOWN_FOR_S)
+            desk = _desks[token.pk, token.group_id] = _Desk(now + KNOWN_FOR_S)
     return desk
 
 
@@ -96,7 +97,7 @@ def _find(points: Points, token: PushToken, desk: _Desk) -> tuple[_Desk, dict[in
     objections: dict[int, str] = {}
     with _filling:
         if _is_outgrown(desk, shelf_of):
-            desk = _desks[token.pk] = _Desk(time.monotonic() + KNOWN_FOR_S)
+            desk = _desks[token.pk, token.group_id] = _Desk(time.monotonic() + KNOWN_FOR_S)
         for index, series in enumerate(points.series):
             server_id = known[series.host]
             if isinstance(server_id, str):

@@ -14,6 +14,7 @@ from simple_history.utils import bulk_create_with_history
 from monitoring.ingest.points import HostFacts
 from monitoring.ingest.shelves import over_budget
 from monitoring.models import PushToken, Series, Server
+from portal.toolkit.targets import printable
 
 KNOWN_FOR_S = 5.0
 HOSTS_KEPT = 100_000
@@ -28,7 +29,8 @@ GONE = "the token is gone"
 Known = dict[str, int | str]
 """By host: the server's id, or why nothing is taken for it."""
 
-_known: dict[tuple[int, str], tuple[float, int | str]] = {}
+_known: dict[tuple[int, int, str], tuple[float, int | str]] = {}
+"""By token, its group and host: until when, and what."""
 _filling = threading.Lock()
 
 
@@ -41,7 +43,7 @@ def servers_of(token: PushToken, hosts: Iterable[str], facts: Mapping[str, HostF
     found: Known = {}
     unknown = []
     for host in hosts:
-        until, known = _known.get((token.pk, host), (0.0, 0))
+        until, known = _known.get((token.pk, token.group_id, host), (0.0, 0))
         if until > now:
             found[host] = known
         else:
@@ -51,7 +53,8 @@ def servers_of(token: PushToken, hosts: Iterable[str], facts: Mapping[str, HostF
         with _filling:
             if len(_known) > HOSTS_KEPT:
                 _known.clear()
-            _known.update({(token.pk, host): (now + KNOWN_FOR_S, known) for host, known in looked_up.items()})
+            until = now + KNOWN_FOR_S
+            _known.update({(token.pk, token.group_id, host): (until, known) for host, known in looked_up.items()})
         found |= looked_up
     return found
 
@@ -120,7 +123,10 @@ def _make(token: PushToken, missing: Mapping[str, HostFacts]) -> Known:
     names = sorted(missing)[: max(0, room)]
     servers = [
         Server(
-            name=name, group_id=locked.group_id, kind=missing[name].kind, description=missing[name].description[:300]
+            name=name,
+            group_id=locked.group_id,
+            kind=missing[name].kind,
+            description=printable(missing[name].description, 300),
         )
         for name in names
     ]

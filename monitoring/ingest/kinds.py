@@ -24,7 +24,11 @@ def learn(told: Mapping[str, bool]) -> None:
     A process that was not told yet may have believed the suffix, so what it wrote is put right each time, which senders
     do about once a minute: two queries, none where the suffixes are right.
     """
-    surprising = {name: grows for name, grows in told.items() if name.endswith(SUFFIXES) != grows or name in _told}
+    surprising = {
+        name: grows
+        for name, grows in told.items()
+        if (name.endswith(SUFFIXES) != grows or name in _told) and name.isprintable()
+    }
     if not surprising:
         return
     for grows in (True, False):

@@ -107,8 +107,11 @@ def objection_to(name: SeriesName) -> str | None:
 
 
 def flag_counters(metrics: Collection[str]) -> None:
-    """Pages show these as their increase per second. The catalogue's own are none. One query for names not seen yet."""
-    new = [name for name in metrics if name not in _counters and name not in BY_NAME]
+    """Pages show these as their increase per second. The catalogue's own are none. One query for names not seen yet.
+
+    Names that no metric can have are left out: PostgreSQL takes none with a NUL, not even in a question.
+    """
+    new = [name for name in metrics if name not in _counters and name not in BY_NAME and name.isprintable()]
     if new:
         Metric.objects.filter(name__in=new, is_counter=False).update(is_counter=True)
         _counters.update(new)

@@ -51,6 +51,7 @@ class Heard(NamedTuple):
     status: int
     body: Any
     headers: Mapping[str, str]
+    content_type: str
 
 
 def push(token: PushToken, said: Any, path: str = "/api/push", **headers: str) -> Heard:
@@ -59,4 +60,4 @@ def push(token: PushToken, said: Any, path: str = "/api/push", **headers: str) -
     named = {name.replace("_", "-"): text for name, text in headers.items()}
     door = next(door for door in doors.DOORS if door.match(path) is not None)
     answer = door.handler(Push(path, named, body, "10.0.0.7", {}, "POST", door.match(path) or {}), token)
-    return Heard(answer.status, answer.body, answer.headers)
+    return Heard(answer.status, answer.body, answer.headers, answer.content_type)

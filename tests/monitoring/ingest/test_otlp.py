@@ -208,6 +208,12 @@ def test_where_nothing_was_taken_the_answer_is_400_with_a_status(token: PushToke
     assert b"infinity is not a measurement" in bytes(answer.body)
 
 
+def test_what_a_host_says_of_itself_is_kept_as_it_can_be_read(token: PushToken) -> None:
+    resource = {"host.name": "web-1", "os.description": "Linux\0 6\n"}
+    assert send(token, exported(gauge("load", {"asDouble": 1}), resource=resource)).status == 200
+    assert Server.objects.get(name="web-1").description == "Linux\N{REPLACEMENT CHARACTER} 6\N{REPLACEMENT CHARACTER}"
+
+
 def test_a_request_without_metrics_is_fine(token: PushToken) -> None:
     assert send(token, {}).status == send_protobuf(token, b"").status == 200
 

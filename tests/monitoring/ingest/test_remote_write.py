@@ -166,6 +166,13 @@ def test_metadata_that_comes_late_puts_right_what_the_suffix_said(token: PushTok
     assert not Metric.objects.get(name="queue_count").is_counter
 
 
+@pytest.mark.parametrize("told", [b"", metadata(1, "a\0b"), metadata(2, "a\0b_total")], ids=["", "grows", "is a gauge"])
+def test_a_counter_that_no_metric_can_be_called_holds_up_nothing(token: PushToken, told: bytes) -> None:
+    """What is 503 comes again for ever, with all that is behind it."""
+    answer = write(token, told + series(UP, [(1, NOW_MS)]) + series(UP | {"__name__": "a\0b_total"}, [(1, NOW_MS)]))
+    assert (answer.status, answer.body["kept"], answer.body["refused_count"]) == (400, 1, 1)
+
+
 def test_a_name_of_the_catalogue_is_somebody_elses(token: PushToken) -> None:
     write(token, series(UP | {"__name__": "cpu"}, [(4711, NOW_MS)]))
     assert values_of("web-1", "exported_cpu", {"instance": "web-1:9100", "job": "node"}) == [(NOW_MS, 4711)]

@@ -109,6 +109,14 @@ def test_a_server_that_moves_to_another_group_is_taken_away(token: PushToken) ->
     assert push(token, ONE).status == 400
 
 
+def test_a_token_that_moves_to_another_group_sends_for_that_one_at_once(token: PushToken) -> None:
+    """What was found for its former group is not handed on by one memory to the next."""
+    assert push(token, ONE).status == 200
+    token.group = ServerGroup.objects.create(name="Elsewhere")
+    token.save()
+    assert push(token, ONE).status == 400
+
+
 # --- Use --------------------------------------------------------------------------------------------------------------
 
 
