@@ -60,16 +60,17 @@ class Ledger:
     """A running sender and what it was told."""
 
     portal: RunningPortal
-    server_id: int
+    host: str
     path: Path
     process: subprocess.Popen[bytes]
 
     @classmethod
     def open(cls, portal: RunningPortal, path: Path) -> Ledger:
-        group = "ServerGroup.objects.get(name='Machines')"
-        server_id = inside(portal, f"Server.objects.create(name='ledger-{time.time_ns()}', group={group}).pk")
-        command = [sys.executable, "-m", "portal.system.bench._sender", str(server_id), str(path)]
-        ledger = cls(portal, server_id, path, subprocess.Popen(command, cwd=ROOT, env=environment(portal)))
+        """A sender of a host that joins by its first push, as any machine does."""
+        host = f"ledger-{time.time_ns()}"
+        command = [sys.executable, "-m", "portal.system.bench._sender", portal.url, host, str(path)]
+        env = {**os.environ, "OPENMANAGER_TOKEN": portal.demo["push_token"]}
+        ledger = cls(portal, host, path, subprocess.Popen(command, cwd=ROOT, env=env))
         ledger.wait_for_more(20)
         return ledger
 
@@ -83,6 +84,7 @@ class Ledger:
         goal = len(self.acknowledged()) + count
         deadline = time.monotonic() + timeout_s
         while len(self.acknowledged()) < goal:
+            assert self.process.poll() is None, "the sender was refused"
             assert time.monotonic() < deadline, f"no samples were taken for {timeout_s} s\n{self.portal.report()}"
             time.sleep(0.1)
 
@@ -97,7 +99,7 @@ class Ledger:
         found = inside(
             self.portal,
             f"(lambda t: list(zip(t.at_ms.tolist(), t.values[0].tolist())))"
-            f"(read({self.server_id}, [SeriesName('ledger')], {low}, {high}))",
+            f"(read(Server.objects.get(name='{self.host}').pk, [SeriesName('ledger')], {low}, {high}))",
         )
         kept = {int(at): number for at, number in found}
         return [at for at, number in promised.items() if kept.get(at) != number]
