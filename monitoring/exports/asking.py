@@ -114,11 +114,13 @@ def _series(server: Server, metrics: Sequence[str]) -> list[SeriesName]:
 
 def _first_sample(server: Server, names: Sequence[SeriesName], start: datetime | None, end: datetime) -> datetime:
     """`start`, or the first sample after it: then the share that is done tells how long it still takes."""
-    asked_ms, end_ms = at_ms(start) or 0, at_ms(end)
+    asked_ms, end_ms = max(0, at_ms(start) or 0), at_ms(end)
     if asked_ms >= end_ms:
         raise ExportError("empty_range", _("The range ends before it begins."))
     first = page(server.pk, names, asked_ms, end_ms, backwards=False, limit=1).at_ms
-    return from_ms(int(first[0])) if len(first) else start or end
+    if len(first):
+        return from_ms(int(first[0]))
+    return from_ms(asked_ms) if start else end
 
 
 def _make_room(person: AbstractUser) -> None:

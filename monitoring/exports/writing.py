@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import time
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -16,7 +17,8 @@ from django.utils.translation import gettext_noop
 from monitoring.exports.asking import UNFINISHED, series_of
 from monitoring.exports.rows import WRITERS, stamps
 from monitoring.history.codec import Ints
-from monitoring.history.frame import Floats
+from monitoring.history.frame import Floats, SeriesName
+from monitoring.history.paging import page
 from monitoring.history.read import read
 from monitoring.models.keeping import Export, ExportPart, ExportState
 from portal.toolkit.instants import at_ms, from_ms
@@ -34,6 +36,8 @@ MOST_BYTES = 256 * 1024 * 1024
 """Of a file, packed."""
 FIRST_PORTION_MS, SHORTEST_MS, LONGEST_MS = 15 * 60_000, 60_000, 32 * 86_400_000
 PORTION_VALUES = 400_000
+MOST_VALUES = 2_000_000
+"""Of a portion, should there be a sample each second: what follows after little may be as dense as that."""
 GROWTH = 4
 TOO_LARGE = gettext_noop(
     "The file would be larger than %(most)s MB. Ask for fewer metrics or for a shorter time."
@@ -83,24 +87,34 @@ def _claim(now: datetime) -> Export | None:
 
 def _write(export: Export, until: float) -> bool:
     """Add portions until the file is whole or the time is over; whether it is whole."""
-    width_ms = FIRST_PORTION_MS
+    names = series_of(export)
+    width_ms, last_ms = FIRST_PORTION_MS, at_ms(export.ends_at)
+    longest_ms = max(SHORTEST_MS, min(LONGEST_MS, 1000 * MOST_VALUES // len(names)))
     while export.state == ExportState.RUNNING:
         start_ms = at_ms(export.written_until or export.starts_at)
-        end_ms = min(start_ms + width_ms, at_ms(export.ends_at))
-        at, values = _samples(export, start_ms, end_ms)
+        end_ms = min(start_ms + width_ms, last_ms)
+        at, values = _samples(export, names, start_ms, end_ms)
+        if not len(at):
+            end_ms = _next_sample(export, names, end_ms, last_ms)
         if not _keep(export, at, values, end_ms):
             return False
-        width_ms = _next_width(width_ms, values.size)
+        width_ms = min(_next_width(width_ms, values.size), longest_ms)
         if time.monotonic() > until:
             Export.objects.filter(pk=export.pk, leased_until=export.leased_until).update(leased_until=None)
             break
     return export.state == ExportState.DONE
 
 
-def _samples(export: Export, start_ms: int, end_ms: int) -> tuple[Ints, Floats]:
-    tracks = read(export.server_id, series_of(export), start_ms, end_ms)
+def _samples(export: Export, names: Sequence[SeriesName], start_ms: int, end_ms: int) -> tuple[Ints, Floats]:
+    tracks = read(export.server_id, names, start_ms, end_ms)
     real = ~np.isnan(tracks.values).all(axis=0)
     return tracks.at_ms[real], tracks.values[:, real]
+
+
+def _next_sample(export: Export, names: Sequence[SeriesName], start_ms: int, end_ms: int) -> int:
+    """The instant of the first sample with start_ms <= instant < end_ms, or `end_ms`: months of nothing are a step."""
+    found = page(export.server_id, names, start_ms, end_ms, backwards=False, limit=1).at_ms
+    return int(found[0]) if len(found) else end_ms
 
 
 def _keep(export: Export, at: Ints, values: Floats, until_ms: int) -> bool:
@@ -144,7 +158,7 @@ def _about(export: Export) -> dict[str, object]:
 
 
 def _next_width(width_ms: int, found: int) -> int:
-    """Longer where there is little, so that empty months are passed quickly, and shorter where there is much."""
+    """Longer where there is little, and shorter where there is much."""
     factor = min(GROWTH, PORTION_VALUES / found) if found else GROWTH
     return max(SHORTEST_MS, min(LONGEST_MS, int(width_ms * factor)))
 

@@ -190,6 +190,28 @@ def test_months_without_samples_are_passed_quickly(cast: Cast, start: datetime, 
     assert export.parts.count() < 30
 
 
+def test_after_months_of_nothing_the_first_full_weeks_come_in_portions(
+    cast: Cast, start: datetime, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was empty for long may be dense at once: weeks of it do not fit into memory."""
+    settings.RETENTION_DAYS = 400
+    record([Frame.of(cast.server.pk, at_ms(start - timedelta(days=380)), {"cpu": 1.0})], origin="test")
+    recorded(cast.server, start)
+    asked(cast, start - timedelta(days=399), "cpu", hours=400 * 24)
+    sizes, keep = [], writing._keep
+
+    def counted(export: Export, at: Any, values: Any, until_ms: int) -> bool:
+        sizes.append(values.size)
+        return keep(export, at, values, until_ms)
+
+    monkeypatch.setattr(writing, "MOST_VALUES", 1800)
+    monkeypatch.setattr(writing, "_keep", counted)
+    writing.write_due(timezone.now())
+    assert sum(sizes) == 481
+    assert max(sizes) <= 60, "half an hour, of one sample each 30 s"
+    assert len(sizes) < 15
+
+
 def test_only_the_asked_metrics_are_columns(cast: Cast, start: datetime) -> None:
     recorded(cast.server, start, hours=1)
     export = asked(cast, start, "disk_used_share")
@@ -322,6 +344,14 @@ def test_nobody_else_reaches_a_file(cast: Cast, start: datetime) -> None:
     assert posted(sign_in(cast.stranger), cast).status_code == 404
     Membership.objects.filter(user=cast.reader).delete()
     assert sign_in(cast.reader).get(f"{where}/file").status_code == 404
+
+
+@pytest.mark.parametrize("first", ["0001-01-01T00:00:00+14:00", "1950-01-01T00:00:00Z"])
+def test_what_begins_before_all_time_begins_with_the_first_sample(cast: Cast, start: datetime, first: str) -> None:
+    recorded(cast.server, start, hours=1)
+    answer = posted(sign_in(cast.reader), cast, **{"from": first})
+    assert answer.status_code == 202
+    assert Export.objects.get(pk=answer.json()["id"]).starts_at == start
 
 
 def test_too_many_at_once_and_mistakes_are_told_apart(cast: Cast, start: datetime) -> None:
