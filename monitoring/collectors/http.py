@@ -97,7 +97,10 @@ class Options:
 
 NEEDS = Needs(
     check_url=check_url,
-    says=_("A page that must answer: https://example.org/health, or https://user@example.org/ with a password below."),
+    says=_(
+        "A page that must answer: https://example.org/health, "
+        "or https://user@example.org/ with its password in its own field."
+    ),
     secret=True,
     options=Options,
 )
