@@ -27,4 +27,5 @@ def authorization(user: str, secret: str) -> dict[str, str]:
     if user:
         pair = base64.b64encode(f"{user}:{secret}".encode()).decode()
         return {"Authorization": f"Basic {pair}"}
-    return {"Authorization": f"Bearer {secret}"} if secret else {}
+    token = secret.strip()  # often pasted with the end of its line
+    return {"Authorization": f"Bearer {token}"} if token else {}

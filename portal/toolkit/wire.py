@@ -15,7 +15,7 @@ from cryptography import x509
 from django.utils.translation import gettext as _
 
 from portal.toolkit.addresses import Address
-from portal.toolkit.targets import Deadline, FetchError, Target
+from portal.toolkit.targets import Deadline, FetchError, RefusedError, Target
 
 
 class CertificateError(FetchError):
@@ -132,6 +132,11 @@ def in_words(place: str, deadline: Deadline) -> Iterator[None]:
     except OSError as error:
         said = error.strerror or str(error)
         raise FetchError(_("no connection to %(place)s: %(error)s") % {"place": place, "error": said}) from error
+    except httpcore.LocalProtocolError:  # it quotes the header, which may be the one with the password
+        raise RefusedError(
+            _("what %(place)s would be sent is no HTTP: is there a space or line break around a password or token?")
+            % {"place": place}
+        ) from None
     except httpcore.ProtocolError as error:
         raise FetchError(
             _("%(place)s does not speak HTTP as it should: %(error)s") % {"place": place, "error": error}

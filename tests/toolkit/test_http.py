@@ -163,6 +163,16 @@ def test_what_is_not_http_is_said_to_be_not_http(data: bytes) -> None:
         assert "does not speak HTTP as it should" in refusal(server.url)
 
 
+@pytest.mark.parametrize("end", [" ", "\r\nX-More: 1"])
+def test_a_header_that_cannot_be_sent_is_not_quoted(end: str) -> None:
+    """What went wrong is stored, shown and logged; the header may be a password."""
+    with serving(page("")) as server:
+        said = refusal(server.url, headers={"Authorization": f"Bearer s3cret{end}"})
+    assert "password or token" in said
+    assert "s3cret" not in said
+    assert not server.requests or "s3cret" not in server.requests[0]
+
+
 def test_a_closed_port_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

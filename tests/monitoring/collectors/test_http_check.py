@@ -87,13 +87,19 @@ def test_head_asks_for_no_page() -> None:
 def test_the_password_goes_with_the_user_a_token_alone_and_into_a_header_where_it_stands() -> None:
     with serving(page("")) as server:
         check(server.url.replace("//", "//ann@"), "pass word")
-        check(server.url, "t0ken")
+        check(server.url, "t0ken ")
         check(server.url, "t0ken", headers="X-Api-Key: {secret}\nAccept: text/html")
     first, second, third = server.requests
     assert "Authorization: Basic YW5uOnBhc3Mgd29yZA==" in first
     assert "Authorization: Bearer t0ken" in second
     assert "X-Api-Key: t0ken" in third
     assert "Authorization" not in third
+
+
+def test_a_password_that_no_header_can_carry_is_not_told() -> None:
+    with serving(page("")) as server, pytest.raises(CollectError) as caught:
+        check(server.url.replace("//", "//ann@"), "s3cret ", headers="X-Api-Key: {secret}")
+    assert "s3cret" not in str(caught.value)
 
 
 # --- What fails -------------------------------------------------------------------------------------------------------
