@@ -201,7 +201,7 @@ def _series_json(name: SeriesName, tracks: Tracks, row: int, is_counter: bool) -
     said = {
         "metric": name.metric,
         "labels": orjson.Fragment(name.labels) if name.labels else {},
-        "unit": f"{unit}/s" if is_counter else unit,
+        "unit": f"{unit or 1}/s" if is_counter else unit,
         "label": series_label(name),
         "values": _short(tracks.values[row]),
     }

@@ -48,7 +48,7 @@ def test_a_counter_is_shown_per_second_and_kept_as_it_is(server: Server) -> None
     keep(server, [100, 130, 190, 190])
     answer = shown(server, 0, 4)
     assert answer["hits"]["values"] == [None, 2, 4, 0]
-    assert (answer["hits"]["unit"], answer["hits"]["counter"]) == ("/s", True)
+    assert (answer["hits"]["unit"], answer["hits"]["counter"]) == ("1/s", True)
     assert answer["load1"]["values"] == [1, 1, 1, 1]
     assert "counter" not in answer["load1"]
     tracks = read(server.pk, [SeriesName("hits")], START_MS, START_MS + 4 * EVERY_MS)
