@@ -10,10 +10,8 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from ninja import Field, Router, Schema
-from pydantic import AwareDatetime
 
-from monitoring.access import server_for
-from monitoring.api.history import ServerId
+from monitoring.api.asked import Instant, ServerId, one_server
 from monitoring.exports.asking import ExportError, ask, export_for, share_done
 from monitoring.exports.file import download
 from monitoring.models.keeping import Export, ExportState
@@ -26,16 +24,16 @@ router = Router(tags=["Exports"])
 
 
 class ExportIn(Schema):
-    server_id: ServerId = Field(alias="serverId")
+    server_id: ServerId
     metrics: list[str] = Field([], description="Names; none: all.", max_length=2000)
-    start: AwareDatetime | None = Field(None, alias="from", description="None: the first sample.")
-    end: AwareDatetime | None = Field(None, alias="to", description="Before this instant. None: now.")
+    start: Instant | None = Field(None, alias="from", description="None: the first sample.")
+    end: Instant | None = Field(None, alias="to", description="Before this instant. None: now.")
     format: Literal["csv", "json"] = "csv"
 
 
 class ExportOut(Schema):
     id: int
-    server_id: int = Field(alias="serverId")
+    server_id: str = Field(alias="serverId")
     state: Literal["waiting", "running", "done", "failed"]
     share: float = Field(description="Of the time that is written: from 0 to 1.")
     rows: int
@@ -49,7 +47,7 @@ class ExportOut(Schema):
 @router.post("/monitoring/exports", response={202: ExportOut}, by_alias=True, summary="Ask for a file of samples")
 def ask_for_export(request: HttpRequest, wanted: ExportIn) -> HttpResponse:
     """A worker writes it; ask `GET /api/monitoring/exports/{id}` how far it is. It is kept for a day."""
-    server = server_for(request.user, wanted.server_id)
+    server = one_server(request.user, wanted.server_id)
     try:
         export = ask(
             person_of(request), server, wanted.metrics, wanted.start, wanted.end, wanted.format, timezone.now()
@@ -86,7 +84,7 @@ def _json(export: Export, status: int = 200) -> HttpResponse:
     is_done = export.state == ExportState.DONE
     body = {
         "id": export.pk,
-        "serverId": export.server_id,
+        "serverId": str(export.server_id),
         "state": export.state,
         "share": round(share_done(export), 4),
         "rows": export.rows,

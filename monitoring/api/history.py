@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import orjson
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.http import urlencode
 from ninja import Field, Query, Router, Schema
-from pydantic import AwareDatetime
 
-from monitoring.access import server_for
+from monitoring.api.asked import Instant, ServerId, one_server
 from monitoring.exports.rows import Csv, stamps
 from monitoring.history.frame import FUTURE_MS
 from monitoring.queries.history_page import (
@@ -33,8 +32,6 @@ from portal.toolkit.instants import at_ms
 
 router = Router(tags=["History"])
 
-ServerId = Annotated[int, Field(ge=1, le=2**63 - 1)]
-
 
 class SeriesOut(Schema):
     metric: str
@@ -51,7 +48,7 @@ class RowOut(Schema):
 class HistoryOut(Schema):
     """One row per instant at which any of the series has a sample."""
 
-    server_id: int = Field(alias="serverId")
+    server_id: str = Field(alias="serverId")
     order: Order
     series: list[SeriesOut]
     left_out: int = Field(alias="leftOut", description="Series beyond the 100 of one answer: name the metrics.")
@@ -61,10 +58,10 @@ class HistoryOut(Schema):
 
 
 class HistoryQuery(Schema):
-    server_id: ServerId = Field(alias="serverId")
+    server_id: ServerId
     metric: list[str] = Field([], description="Names, repeated or with commas between them; none: all.")
-    start: AwareDatetime | None = Field(None, alias="from", description="Not before this instant; with a zone.")
-    end: AwareDatetime | None = Field(None, alias="to", description="Before this instant; with a zone.")
+    start: Instant | None = Field(None, alias="from", description="Not before this instant; UTC without a zone.")
+    end: Instant | None = Field(None, alias="to", description="Before this instant; UTC without a zone.")
     cursor: str = Field("", max_length=64, description="`next` or `previous` of an answer to the same question.")
     limit: int = Field(USUAL_ROWS, ge=1, le=MOST_ROWS)
     order: Order = Field("desc", description="Newest first, or oldest first.")
@@ -77,7 +74,7 @@ class HistoryQuery(Schema):
 def history(request: HttpRequest, asked: Query[HistoryQuery]) -> HttpResponse:
     """Rows of one server, newest first. A cursor stays where it is while samples arrive, however far back it is."""
     with queries_in_time():
-        server = server_for(request.user, asked.server_id)
+        server = one_server(request.user, asked.server_id)
         found = history_page(server.pk, _asked(asked))
     response = _csv(found) if asked.format == "csv" else _json(server.pk, asked.order, found)
     if found.next:
@@ -120,7 +117,7 @@ def _csv(found: HistoryPage) -> HttpResponse:
 
 def _json(server_id: int, order: Order, found: HistoryPage) -> HttpResponse:
     body: dict[str, Any] = {
-        "serverId": server_id,
+        "serverId": str(server_id),
         "order": order,
         "series": [
             {

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import orjson
@@ -14,11 +13,10 @@ from django.http import HttpRequest, HttpResponseBase
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from ninja import Field, Query, Router
-from pydantic import BeforeValidator
 
 from monitoring.access import audience_of
+from monitoring.api.asked import Instant, ServerId, one_server
 from monitoring.api.dashboard import stamps
-from monitoring.api.servers import server_called
 from monitoring.api.shapes import ERRORS, ErrorOut, PerformanceOut, RefreshQuery
 from monitoring.history.codec import Ints
 from monitoring.history.frame import Floats, SeriesName
@@ -42,15 +40,9 @@ STEPS_S = (60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 86_400, 604_800, 2_
 FIRST_MS = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp() * 1000)
 METRICS = {"cpu": ("cpu",), "memory": ("memory",), "disk": ("disk",), "network": ("net_rx", "net_tx")}
 
-# Who does not escape the + of a zone in an address sends a space.
-_ZONE_AFTER_SPACE = re.compile(r"(:\d\d(?:\.\d+)?) (\d\d:?\d\d)$")
-Instant = Annotated[
-    datetime, BeforeValidator(lambda value: _ZONE_AFTER_SPACE.sub(r"\1+\2", value) if isinstance(value, str) else value)
-]
-
 
 class PerformanceQuery(RefreshQuery):
-    server_id: str = Field(alias="serverId", description="An id or a name")
+    server_id: ServerId
     start: Instant | None = Field(
         None, alias="from", description="ISO 8601, UTC without a zone; else an hour before `to`"
     )
@@ -66,9 +58,7 @@ class PerformanceQuery(RefreshQuery):
 )
 def performance(request: HttpRequest, asked: Query[PerformanceQuery]) -> HttpResponseBase:
     """At most 2,000 entries: the samples as they are where so few are there, else means over equal steps."""
-    if not asked.server_id:
-        raise ApiError(400, _("“serverId” is missing."))
-    server = server_called(request.user, asked.server_id)
+    server = one_server(request.user, asked.server_id)
     span = _span(asked.start, asked.end)
     metrics = [asked.metric] if asked.metric else list(METRICS)
     chosen = asked.start is not None or asked.end is not None
@@ -81,17 +71,13 @@ def performance(request: HttpRequest, asked: Query[PerformanceQuery]) -> HttpRes
 def _span(start: datetime | None, end: datetime | None) -> tuple[int, int]:
     """Epoch ms; what is not given is the last hour. Raises ApiError."""
     now = timezone.now()
-    end = _aware(end) if end else now
-    start = _aware(start) if start else end - USUAL
+    end = end or now
+    start = start or end - USUAL
     if start >= end:
         raise ApiError(400, _("“from” must be before “to”."))
     latest_ms = int((now + timedelta(days=1)).timestamp() * 1000)
     first, last = (min(max(int(at.timestamp() * 1000), FIRST_MS), latest_ms) for at in (start, end))
     return first, last
-
-
-def _aware(instant: datetime) -> datetime:
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
 def _read(server_id: int, metrics: Sequence[str], span: tuple[int, int] | None) -> bytes:

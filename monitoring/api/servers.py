@@ -7,17 +7,14 @@ from typing import Any
 
 import numpy as np
 import orjson
-from django.contrib.auth.models import AbstractUser, AnonymousUser
-from django.db.models import Q
-from django.http import Http404, HttpRequest, HttpResponseBase
-from django.utils.translation import gettext as _
+from django.http import HttpRequest, HttpResponseBase
 from ninja import Field, Query, Router
 
-from monitoring.access import audience_of, servers_for, servers_of
+from monitoring.access import audience_of, servers_of
+from monitoring.api.asked import one_server
 from monitoring.api.dashboard import message_of, stamps
 from monitoring.api.shapes import ERRORS, ErrorOut, RefreshQuery, ServersOut
 from monitoring.hot_table import newest_of_metrics
-from monitoring.models import Server
 from portal.toolkit.answers import answer, wants_new
 from portal.toolkit.cache import Kind, cache
 from portal.toolkit.deadline import queries_in_time
@@ -30,8 +27,6 @@ METRICS = (
     *("cpu", "cpu_cores", "memory_total", "memory_used", "memory", "disk_total", "disk_used", "disk"),
     *("net_rx", "net_tx", "connections", "uptime"),
 )
-LONGEST_ID = 18
-"""Digits of the largest number that surely is an id."""
 
 
 class ServersQuery(RefreshQuery):
@@ -47,21 +42,10 @@ class ServersQuery(RefreshQuery):
 def servers(request: HttpRequest, asked: Query[ServersQuery]) -> HttpResponseBase:
     """One server or all that you may see, with the newest values of what they have and use."""
     audience = audience_of(request.user)
-    only = server_called(request.user, asked.server_id).pk if asked.server_id else None
+    only = one_server(request.user, asked.server_id).pk if asked.server_id else None
     make = partial(_read, audience, only)
     given = cache.get(KIND, f"{audience} {only}", make, refresh=asked.refresh or wants_new(request))
     return answer(request, KIND, given, **message_of(given))
-
-
-def server_called(user: AbstractUser | AnonymousUser, text: str) -> Server:
-    """The server that `user` may see with this id or else this name. Raises Http404 when there is none; one query."""
-    wanted = Q(name=text)
-    if text.isascii() and text.isdecimal() and len(text) <= LONGEST_ID:
-        wanted |= Q(pk=int(text))
-    found = [] if "\x00" in text else list(servers_for(user).filter(wanted))
-    if not found:
-        raise Http404(_("There is no such server."))
-    return min(found, key=lambda server: str(server.pk) != text)
 
 
 def _read(audience: str, only: int | None) -> bytes:

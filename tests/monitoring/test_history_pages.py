@@ -257,8 +257,7 @@ def test_a_counter_is_given_as_it_was_sent_and_marked(cast: Cast, past: int) -> 
     "wrong",
     [
         {"cursor": "x"}, {"cursor": "b3h4"}, {"cursor": "é"}, {"limit": "0"}, {"limit": "1001"}, {"order": "up"},
-        {"format": "xml"}, {"from": "yesterday"}, {"from": "2026-01-01T00:00:00"}, {"serverId": ""},
-        {"serverId": "9" * 30},
+        {"format": "xml"}, {"from": "yesterday"}, {"serverId": ""},
     ],
 )  # fmt: skip
 def test_what_cannot_be_asked_is_refused_in_words(cast: Cast, wrong: dict[str, str]) -> None:
