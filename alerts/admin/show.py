@@ -80,7 +80,7 @@ def limit_words(threshold: Threshold, warning: float | None, critical: float | N
 
 
 def silence_words(threshold: Threshold) -> str:
-    """“critical after 5 min 0 s”."""
+    """“critical after 5 min”."""
     if threshold.no_data_after_s is None:
         return NOTHING
     after = duration(threshold.no_data_after_s)

@@ -39,13 +39,14 @@ def quantity(value: float | None, unit: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """The two largest parts of a time: 3 min 20 s, 4 h 12 min, 12 d 3 h."""
+    """The two largest parts of a time, the second only if there is any: 3 min 20 s, 4 h 12 min, 12 d."""
     whole = int(seconds)
-    minutes, hours, days = whole // 60, whole // 3600, whole // 86_400
-    if days:
-        return _("%(days)d d %(hours)d h") % {"days": days, "hours": hours % 24}
-    if hours:
-        return _("%(hours)d h %(minutes)d min") % {"hours": hours, "minutes": minutes % 60}
-    if minutes:
-        return _("%(minutes)d min %(seconds)d s") % {"minutes": minutes, "seconds": whole % 60}
-    return _("%(seconds)d s") % {"seconds": whole}
+    days, hours, minutes, left = whole // 86_400, whole // 3600 % 24, whole // 60 % 60, whole % 60
+    parts = [
+        _("%(days)d d") % {"days": days} if days else "",
+        _("%(hours)d h") % {"hours": hours} if hours else "",
+        _("%(minutes)d min") % {"minutes": minutes} if minutes else "",
+        _("%(seconds)d s") % {"seconds": left} if left or not whole else "",
+    ]
+    first = next(place for place, part in enumerate(parts) if part)
+    return " ".join(part for part in parts[first : first + 2] if part)

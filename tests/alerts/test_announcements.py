@@ -57,7 +57,7 @@ def test_a_recovery_is_announced_with_how_long_it_took(cpu: Series, ben: User) -
 def test_what_ended_for_another_reason_says_it(cpu: Series, ben: User) -> None:
     apply(observe(cpu, Phase.CRITICAL))
     apply(observe(cpu, Phase.FINE, at(60), None, because="Paused by an admin."))
-    assert texts(ben, 61) == ["Over after 1 min 0 s: web-1, Paused by an admin."]
+    assert texts(ben, 61) == ["Over after 1 min: web-1, Paused by an admin."]
 
 
 def test_what_pends_and_what_joins_is_not_announced(cpu: Series, memory: Series, ben: User) -> None:

@@ -302,7 +302,7 @@ def test_the_narrowest_rule_is_named_with_its_scope(fired: Incident) -> None:
         for_s=60,
     )
     fired.problems.update(threshold=own)
-    assert "\nRule: CPU: Warning above 70%, Critical above 85%, for 1 min 0 s · One server: web-1\n" in plain(
+    assert "\nRule: CPU: Warning above 70%, Critical above 85%, for 1 min · One server: web-1\n" in plain(
         sent(delivery(fired, person("ann")))
     )
 
