@@ -43,6 +43,8 @@ Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 RETRY_S = 5
 THREADS = 4
+OPEN_THREADS = 2
+"""For the doors that need no token."""
 QUEUED = 64
 LOOK_UPS = 200
 BYTES_WAITING = 64 << 20
@@ -143,9 +145,12 @@ class Intake:
         self._behind_proxy = behind_proxy
         self._patience = patience or Patience()
         self._room = Room(bytes_waiting)
+        # Who comes without a token has a room and threads apart: strangers must not keep out those who have one.
+        self._open_room = Room(bytes_waiting // 8)
         self._queued = queued
         self._grants: dict[bytes, tuple[float, object]] = {}
         self._working = Pool(THREADS, queued, "intake")
+        self._working_open = Pool(OPEN_THREADS, queued, "intake-open")
         self._looking_up = Pool(2, LOOK_UPS, "intake-token")
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
@@ -161,7 +166,7 @@ class Intake:
         await _send(failure(404, "not_found", "there is nothing at this path"), scope, send)
 
     async def _serve(self, door: Door, parts: Mapping[str, str], scope: Any, receive: Receive, send: Send) -> None:
-        reading = Reading(self._room, door.max_bytes, self._patience)
+        reading = Reading(self._room if door.needs_token else self._open_room, door.max_bytes, self._patience)
         try:
             answer = await self._answer(door, parts, scope, receive, reading)
             await _send(answer, scope, send)
@@ -199,7 +204,7 @@ class Intake:
             return door.handler(Push(scope["path"], headers, plain, client, query, scope["method"], parts), grant)
 
         try:
-            return await self._working.run(work)
+            return await (self._working if door.needs_token else self._working_open).run(work)
         except BodyError as error:
             return failure(error.status, error.code, str(error))
         except (OperationalError, InterfaceError):

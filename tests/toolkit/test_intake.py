@@ -177,11 +177,13 @@ def test_who_comes_when_all_wait_is_told_to_come_again() -> None:
         release.wait(20)
         return Answer(200)
 
-    application = Intake([Door("/in", ("POST",), wait, 10, 10, needs_token=False)], grant_of, queued=1)
+    application = Intake([Door("/in", ("POST",), wait, 10, 10)], grant_of, queued=1)
     statuses: list[int] = []
-    senders = [
-        threading.Thread(target=lambda: statuses.append(ask(application, "POST", "/in").status)) for _ in range(9)
-    ]
+
+    def send() -> None:
+        statuses.append(ask(application, "POST", "/in", b"", BEARER).status)
+
+    senders = [threading.Thread(target=send) for _ in range(9)]
     for sender in senders:
         sender.start()
     deadline = time.monotonic() + 10
@@ -191,6 +193,30 @@ def test_who_comes_when_all_wait_is_told_to_come_again() -> None:
     for sender in senders:
         sender.join()
     assert sorted(statuses) == [200] * 5 + [503] * 4  # four at work, one in the queue
+
+
+def test_strangers_keep_no_sender_out() -> None:
+    """Neither with bodies that they hold back nor with work."""
+    release, begun = threading.Event(), threading.Event()
+
+    def wait(push: Push, grant: Any) -> Answer:
+        begun.set()
+        release.wait(20)
+        return Answer(200)
+
+    doors = [Door("/in", ("POST",), echo, MOST, MOST), Door("/open", ("POST",), wait, MOST, MOST, needs_token=False)]
+    application = Intake(doors, grant_of, queued=0, bytes_waiting=8_000)
+    strangers = [
+        threading.Thread(target=ask, args=(application, "POST", "/open", b"x" * 900), daemon=True) for _ in range(9)
+    ]
+    for stranger in strangers:
+        stranger.start()
+    assert begun.wait(10)
+    assert ask(application, "POST", "/open", [b"x" * 900]).status == 503
+    assert ask(application, "POST", "/in", b"x" * 8_000, BEARER).status == 200
+    release.set()
+    for stranger in strangers:
+        stranger.join()
 
 
 @pytest.mark.parametrize("how", ["away", "broken"])
