@@ -71,10 +71,11 @@ def learn(seen: Seen, told_s: Mapping[int, int]) -> None:
             for server_id in {block[0] for block in seen.blocks}
             if (pace_s := _new(server_id, told_s))
         }
-        for server_id, pace_s in changed.items():
-            _paces[server_id].written_s = pace_s
     if changed:
         _write(changed)
+        with _learning:  # only now: what PostgreSQL did not take is tried again
+            for server_id in changed.keys() & _paces.keys():
+                _paces[server_id].written_s = changed[server_id]
 
 
 def forget() -> None:

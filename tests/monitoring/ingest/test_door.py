@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -169,6 +169,23 @@ def test_what_the_sender_tells_of_its_interval_counts(token: PushToken, now_ms: 
     for interval_s, written in ((10, 10), (11, 11), (86_400, pace.MOST_S)):
         take(points([("a", "x", now_ms + interval_s, 1.0)], intervals_s={"a": interval_s}), token, origin="t")
         assert Server.objects.get(name="a").push_interval_s == written
+
+
+def test_an_interval_that_could_not_be_written_is_written_with_the_next_push(
+    token: PushToken, now_ms: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the server would be called silent between any two pushes, as long as this process lives."""
+
+    def away(*_: Any) -> None:
+        raise OperationalError
+
+    said = points([("a", "x", now_ms, 1.0)], intervals_s={"a": 60})
+    with monkeypatch.context() as broken:
+        broken.setattr(pace, "_write", away)
+        with pytest.raises(OperationalError):
+            take(said, token, origin="t")
+    take(said, token, origin="t")
+    assert Server.objects.get(name="a").push_interval_s == 60
 
 
 def test_a_server_that_pushed_is_not_called_silent_before_it_could_be_heard(
