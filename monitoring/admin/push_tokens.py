@@ -18,12 +18,14 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 
+from monitoring.adding import Command, commands_for
 from monitoring.ingest import tokens
 from monitoring.models import PushToken
 from portal.toolkit.audit import AuditedAdmin
 
 EDITED = ("name", "group", "adds_servers", "host_label", "series_budget", "enabled", "expires_at")
 WARN_FOR = timedelta(days=1)
+WAYS = ("agent", "curl", "prometheus", "otlp")
 
 
 class Shown(NamedTuple):
@@ -31,7 +33,7 @@ class Shown(NamedTuple):
 
     token: PushToken
     text: str
-    commands: list[tuple[str, str]]
+    commands: list[Command]
 
 
 class PushTokenForm(ModelForm):  # type: ignore[type-arg]
@@ -130,21 +132,8 @@ def _shown_once(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
 
 
 def _shown(token: PushToken, text: str) -> Shown:
-    url = settings.PORTAL_URL
-    curl = f"curl -H 'Authorization: Bearer {text}' {url}/api/push \\\n  "
-    curl += """--json '{"host": "my-machine", "metrics": {"queue_depth": 3}}'"""
-    prometheus = f"remote_write:\n  - url: {url}/api/v1/write\n    authorization:\n      credentials: {text}"
-    otlp = [
-        f"export OTEL_EXPORTER_OTLP_METRICS_ENDPOINT={url}/v1/metrics",
-        "export OTEL_EXPORTER_OTLP_METRICS_PROTOCOL=http/protobuf",
-        f"export OTEL_EXPORTER_OTLP_METRICS_HEADERS='authorization=Bearer%20{text}'",
-    ]
-    commands = [
-        (_t("A value from a shell"), curl),
-        (_t("In prometheus.yml"), prometheus),
-        (_t("OpenTelemetry"), "\n".join(otlp)),
-    ]
-    return Shown(token, text, commands)
+    ways = (commands_for(way, settings.PORTAL_URL, text) for way in WAYS)
+    return Shown(token, text, [command for way in ways for command in way])
 
 
 def _warn(request: HttpRequest, token: PushToken) -> None:
