@@ -28,24 +28,14 @@ from monitoring.history.frame import FUTURE_MS, SeriesName
 from monitoring.history.series import places_of
 from monitoring.ingest import hostmetrics, hosts
 from monitoring.ingest.door import take
+from monitoring.ingest.group_memory import ENTRY, SETTLED_MS, Entries, Instants, Piece, remember
 from monitoring.ingest.points import Points, PointSeries
 from monitoring.models import PushToken
-from portal.toolkit import redis
 from portal.toolkit.instants import at_ms as ms_of
 
 log = structlog.get_logger(__name__)
 
 ORIGIN = "derived"
-KEPT_S = 3600
-INSTANTS_KEPT = 8
-"""And all of the last INSTANTS_KEPT_MS, at most four times as many: how far the shards of a sender may be apart."""
-INSTANTS_KEPT_MS = 30_000
-SETTLED_MS = 6_000
-"""Prometheus sends what it has at least every 5 s: what did not come in that time before is not awaited."""
-AWAITED = 3
-"""A series that was there in one of so many instants before, or in the last SETTLED_MS, is awaited."""
-OWNED_MS = 600_000
-"""Of two exporters on one host that show the same, the other one counts when the first was silent so long."""
 MOST_PIECES = 5_000
 NAMES_KEPT = 500_000
 
@@ -64,72 +54,6 @@ CUMULATIVE = frozenset(
 _TARGET = ("job", "instance", "service.namespace", "service.name", "service.instance.id")
 """Labels that tell one exporter on a host from another."""
 
-_ENTRY = np.dtype([("id", "<u8"), ("value", "<f8")])
-Entries = NDArray[np.void]
-
-# KEYS: a group of a server each, ascending by instant; ARGV: the numbers above, then of each key the target, the
-# instant and its entries. Of a series that is there already the first value stays. Answers of each key the instants up
-# to that one that matter, oldest first; nothing for a target that does not own the group.
-_REMEMBER = """
-local expiry, kept, kept_ms, settled_ms, awaited, owned_ms = unpack(ARGV, 1, 6)
-kept, kept_ms, settled_ms = tonumber(kept), tonumber(kept_ms), tonumber(settled_ms)
-awaited, owned_ms = tonumber(awaited), tonumber(owned_ms)
-local answers = {}
-for i, key in ipairs(KEYS) do
-  local target, said, entries = ARGV[4 + i * 3], ARGV[5 + i * 3], ARGV[6 + i * 3]
-  local at = tonumber(said)
-  local answer = {}
-  local owner = redis.call('HMGET', key, 'owner', 'newest')
-  local newest = tonumber(owner[2] or 0)
-  if owner[1] ~= target and at > newest + owned_ms then
-    redis.call('DEL', key)
-    redis.call('HSET', key, 'owner', target)
-    owner[1], newest = target, 0
-  end
-  if owner[1] == target then
-    local had = redis.call('HGET', key, said)
-    if had then
-      local seen, more = {}, {had}
-      for place = 1, #had, 16 do seen[string.sub(had, place, place + 7)] = true end
-      for place = 1, #entries, 16 do
-        if not seen[string.sub(entries, place, place + 7)] then
-          more[#more + 1] = string.sub(entries, place, place + 15)
-        end
-      end
-      entries = table.concat(more)
-    end
-    newest = math.max(newest, at)
-    redis.call('HSET', key, said, entries, 'newest', string.format('%.0f', newest))
-    redis.call('EXPIRE', key, expiry)
-    local instants = {}
-    for _, field in ipairs(redis.call('HKEYS', key)) do
-      if field ~= 'owner' and field ~= 'newest' then instants[#instants + 1] = field end
-    end
-    table.sort(instants, function(a, b) return tonumber(a) > tonumber(b) end)
-    local wanted, count, done = {}, 0, false
-    for rank, field in ipairs(instants) do
-      local instant = tonumber(field)
-      if rank > kept * 4 or (rank > kept and instant < newest - kept_ms) then
-        redis.call('HDEL', key, field)
-      elseif instant == at then
-        table.insert(wanted, 1, field)
-      elseif instant < at and not done then
-        table.insert(wanted, 1, field)
-        count = count + 1
-        done = count >= awaited and instant < at - settled_ms
-      end
-    end
-    for _, field in ipairs(wanted) do
-      answer[#answer + 1] = field
-      answer[#answer + 1] = redis.call('HGET', key, field)
-    end
-    if wanted[#wanted] ~= said then answer = {} end
-  end
-  answers[i] = answer
-end
-return answers
-"""
-
 
 class _Feed(NamedTuple):
     """What a series feeds: a group, as part of a target."""
@@ -137,17 +61,6 @@ class _Feed(NamedTuple):
     group: int
     target: bytes
     id: int
-
-
-class _Piece(NamedTuple):
-    """What a request has of a group of a server at one instant."""
-
-    at_ms: int
-    host: str
-    server_id: int
-    group: int
-    target: bytes
-    entries: Entries
 
 
 _feeds: dict[SeriesName, _Feed] = {}
@@ -165,7 +78,7 @@ def derive(points: Points, token: PushToken) -> None:
     if not pieces:
         return
     values: dict[tuple[str, int], Values] = defaultdict(dict)
-    for piece, instants in zip(pieces, _remember(pieces), strict=True):
+    for piece, instants in zip(pieces, remember(pieces), strict=True):
         told = values[piece.host, piece.at_ms]
         try:
             derived = _values(piece, instants)
@@ -189,7 +102,7 @@ _SHARES = frozenset(GROUP_OF[n] for n in (hostmetrics.CPU_SHARE, hostmetrics.MEM
 
 
 # --- What a request has -----------------------------------------------------------------------------------------------
-def _pieces(points: Points, token: PushToken) -> list[_Piece]:
+def _pieces(points: Points, token: PushToken) -> list[Piece]:
     """By instant; none of instants that history does not take, and none of servers that the token may not send for."""
     feeding = [
         index
@@ -214,7 +127,7 @@ def _pieces(points: Points, token: PushToken) -> list[_Piece]:
 
 def _cut(
     points: Points, unit_of: NDArray[np.intp], ids: NDArray[np.uint64], units: Sequence[tuple[str, int, int, bytes]]
-) -> list[_Piece]:
+) -> list[Piece]:
     unit = unit_of[points.which]
     newest_ms = ms_of(timezone.now()) + FUTURE_MS
     chosen = np.flatnonzero((unit >= 0) & (points.at_ms > 0) & (points.at_ms <= newest_ms))
@@ -222,13 +135,13 @@ def _cut(
         return []
     order = chosen[np.lexsort((unit[chosen], points.at_ms[chosen]))]
     unit, at_ms = unit[order], points.at_ms[order]
-    entries = np.empty(len(order), _ENTRY)
+    entries = np.empty(len(order), ENTRY)
     entries["id"], entries["value"] = ids[points.which[order]], points.values[order]
     starts = np.flatnonzero(np.append(True, (np.diff(unit) != 0) | (np.diff(at_ms) != 0)))
     pieces = []
     for first, last in zip(starts.tolist(), [*starts[1:].tolist(), len(order)], strict=True):
         host, server_id, group, target = units[unit[first]]
-        pieces.append(_Piece(int(at_ms[first]), host, server_id, group, target, entries[first:last]))
+        pieces.append(Piece(int(at_ms[first]), host, server_id, group, target, entries[first:last]))
     return pieces[-MOST_PIECES:]
 
 
@@ -249,27 +162,7 @@ def _digest(text: str) -> bytes:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
-# --- What is remembered -----------------------------------------------------------------------------------------------
-Instants = list[tuple[int, Entries]]
-
-
-def _remember(pieces: Sequence[_Piece]) -> list[Instants]:
-    """Of each piece what is known of its group, oldest first, itself the last; nothing where nothing can be told."""
-    keys = [f"derive:{piece.server_id}:{piece.group}" for piece in pieces]
-    limits = (KEPT_S, INSTANTS_KEPT, INSTANTS_KEPT_MS, SETTLED_MS, AWAITED, OWNED_MS)
-    parts = [part for piece in pieces for part in (piece.target, piece.at_ms, piece.entries.tobytes())]
-    try:
-        with redis.breaker:
-            answers = redis.client().eval(_REMEMBER, len(keys), *keys, *limits, *parts)
-    except redis.AWAY as error:
-        log.warning("derive_memory_away", error=str(error))
-        return [[] for _ in pieces]
-    return [
-        [(int(at), np.frombuffer(entries, _ENTRY)) for at, entries in zip(answer[::2], answer[1::2], strict=True)]
-        for answer in answers
-    ]
-
-
+# --- What follows ---------------------------------------------------------------------------------------------------
 def _complete(instants: Instants) -> tuple[int, Entries] | None:
     """The instant before to reckon from, None when that cannot be: something is awaited, or nothing is known yet."""
     *earlier, (at_ms, entries) = instants
@@ -281,8 +174,7 @@ def _complete(instants: Instants) -> tuple[int, Entries] | None:
     return next(((at, some) for at, some in reversed(earlier) if len(some) >= len(awaited)), None)
 
 
-# --- What follows -----------------------------------------------------------------------------------------------------
-def _values(piece: _Piece, instants: Instants) -> Values:
+def _values(piece: Piece, instants: Instants) -> Values:
     before = _complete(instants) if instants else None
     if before is None:
         return {}

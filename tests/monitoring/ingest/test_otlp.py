@@ -21,6 +21,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from monitoring.history.frame import SeriesName, canonical_labels
 from monitoring.history.read import read
 from monitoring.ingest import otlp
+from monitoring.ingest.otlp_points import decode, short
 from monitoring.ingest.points import BadBodyError
 from monitoring.models import Metric, PushToken, Server
 from portal.toolkit.intake import Answer
@@ -71,14 +72,14 @@ def send_protobuf(token: PushToken, said: dict[str, Any] | bytes) -> Answer:
 
 def decoded(*metrics: dict[str, Any], resource: dict[str, Any] | None = None) -> dict[str, float]:
     """The samples of a request, by the metric and its labels."""
-    points, _count = otlp.decode(otlp.from_json(json.dumps(exported(*metrics, resource=resource)).encode()))
+    points, _count = decode(otlp.from_json(json.dumps(exported(*metrics, resource=resource)).encode()))
     assert not points.rejected
     names = [points.series[which].name for which in points.which.tolist()]
     return dict(zip([name.metric + name.labels for name in names], points.values.tolist(), strict=True))
 
 
 def refusals(*metrics: dict[str, Any], resource: dict[str, Any] | None = None) -> list[str]:
-    points, _count = otlp.decode(otlp.from_json(json.dumps(exported(*metrics, resource=resource)).encode()))
+    points, _count = decode(otlp.from_json(json.dumps(exported(*metrics, resource=resource)).encode()))
     return [f"{each.where}: {each.reason}" for each in points.rejected]
 
 
@@ -146,9 +147,7 @@ def test_a_summary_has_its_quantiles_as_labels(token: PushToken) -> None:
     ],
 )
 def test_the_resource_names_the_host(resource: dict[str, str], host: str, labels: dict[str, str]) -> None:
-    points, _count = otlp.decode(
-        otlp.from_json(json.dumps(exported(gauge("m", {"asInt": 1}), resource=resource)).encode())
-    )
+    points, _count = decode(otlp.from_json(json.dumps(exported(gauge("m", {"asInt": 1}), resource=resource)).encode()))
     [series] = points.series
     assert (series.host, series.name.labels) == (host, canonical_labels(labels))
 
@@ -223,6 +222,20 @@ def test_another_type_of_body_is_415(token: PushToken, headers: dict[str, str]) 
     assert push(token, b"{}", "/v1/metrics", **headers).status == 415
 
 
+@pytest.mark.parametrize("text", ["a\0b", "a\nb", "\u200b", "x" * 5000], ids=["NUL", "line feed", "invisible", "long"])
+def test_text_that_no_database_takes_is_refused_or_put_right(token: PushToken, text: str) -> None:
+    resource = RESOURCE | {"os.description": text}
+    assert send(token, exported(gauge("m", {"asInt": 1}), resource=resource)).status == 200
+    for said in (
+        exported(gauge("m", {"asInt": 1}), resource={"host.name": text}),
+        exported(gauge("m", {"asInt": 1}), resource=RESOURCE | {"service.name": text}),
+        exported(gauge(text, {"asInt": 1})),
+        exported(gauge("m", {"asInt": 1}, **{text: "x"})),
+        exported(gauge("m", {"asInt": 1}, label=text)),
+    ):
+        assert send_protobuf(token, said).status in {200, 400}
+
+
 # --- Bodies that are none ---------------------------------------------------------------------------------------------
 FULL = exported(gauge("m", {"asInt": 1}, a="b"), summed("s", 1, CUMULATIVE))
 
@@ -281,7 +294,7 @@ def test_a_million_attributes_are_refused_soon() -> None:
     body = point.SerializeToString()
     one = body[body.index(b"\x3a") :][:10]
     point.MergeFromString(one * 1_000_000)
-    points, _count = otlp.decode(request)
+    points, _count = decode(request)
     assert [each.reason for each in points.rejected] == ["a data point has at most 64 attributes"]
 
 
@@ -297,8 +310,8 @@ def test_both_forms_say_the_same(said: list[tuple[str, dict[str, str], float]]) 
     for metric, (_name, labels, _value) in zip(metrics, said, strict=True):
         metric["gauge"]["dataPoints"][0]["attributes"] = attributes(labels)
     message = ParseDict(exported(*metrics), ExportMetricsServiceRequest())
-    from_wire, count = otlp.decode(otlp.from_protobuf(message.SerializeToString()))
-    from_text, _count = otlp.decode(otlp.from_json(MessageToJson(message).encode()))
+    from_wire, count = decode(otlp.from_protobuf(message.SerializeToString()))
+    from_text, _count = decode(otlp.from_json(MessageToJson(message).encode()))
     assert count == len(said)
     assert from_wire.series == from_text.series
     assert np.array_equal(from_wire.values, from_text.values)
@@ -310,7 +323,7 @@ def test_both_forms_say_the_same(said: list[tuple[str, dict[str, str], float]]) 
 def test_any_bytes_are_a_request_or_refused(body: bytes) -> None:
     for parse in (otlp.from_protobuf, otlp.from_json):
         with contextlib.suppress(BadBodyError):
-            otlp.decode(parse(body))
+            decode(parse(body))
 
 
 JSONS = st.recursive(
@@ -345,11 +358,11 @@ JSONS = st.recursive(
 def test_any_json_is_a_request_or_refused(said: Any) -> None:
     with contextlib.suppress(BadBodyError):
         body = json.dumps({"resourceMetrics": said}).encode()
-        otlp.decode(otlp.from_json(body))
+        decode(otlp.from_json(body))
 
 
 def test_bounds_are_written_as_prometheus_does() -> None:
-    assert [otlp.short(bound) for bound in (5.0, 0.25, 1e20, math.inf, -math.inf)] == [
+    assert [short(bound) for bound in (5.0, 0.25, 1e20, math.inf, -math.inf)] == [
         "5",
         "0.25",
         "1e+20",

@@ -128,6 +128,12 @@ def test_labels_that_name_no_series_are_refused_with_the_reason(labels: Any, rea
     assert rejected.count == 2
 
 
+@pytest.mark.parametrize("text", ["a\0b", "a\nb", "\u200b"], ids=["NUL", "line feed", "invisible"])
+def test_text_that_no_database_takes_is_refused_or_put_right(token: PushToken, text: str) -> None:
+    for labels in ({"__name__": text}, {"instance": text}, {"x": text}, {text: "x"}):
+        assert write(token, series(UP | labels, [(1, NOW_MS)]) + metadata(1, text)).status in {200, 400}
+
+
 def test_stale_markers_and_nan_are_gaps(token: PushToken) -> None:
     answer = write(token, series(UP, [(STALE, NOW_MS), (math.nan, NOW_MS + 1), (1, NOW_MS + 2)]))
     assert (answer.status, answer.body["kept"], answer.body["gaps"]) == (200, 1, 2)
