@@ -138,9 +138,11 @@ class _Talk:
         self._stream.write(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts))
         kind, rest = (line := self._line())[:1], line[1:]
         if kind == b"-":
-            said = printable(rest.decode("utf-8", errors="replace"))
+            said = rest.decode("utf-8", errors="replace")
+            for word in words[1:]:  # an AUTH that it does not know is quoted back with its password
+                said = said.replace(word, "…")
             refused = _t("%(place)s refuses %(command)s: %(error)s")
-            raise CollectError(refused % {"place": self._place, "command": words[0], "error": said})
+            raise CollectError(refused % {"place": self._place, "command": words[0], "error": printable(said)})
         if kind == b"$" and rest.isdigit() and len(rest) < 10:
             return self._take(int(rest) + 2)[:-2]
         if kind != b"+":

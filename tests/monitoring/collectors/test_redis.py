@@ -85,6 +85,14 @@ def test_a_wrong_password_is_said_in_redis_own_words_and_without_it(with_user: s
     assert "guessed" not in said
 
 
+def test_a_server_that_quotes_the_password_does_not_get_it_shown(allowed: None) -> None:
+    quoted = b"-ERR unknown command 'AUTH', with args beginning with: 's3cret' \r\n"
+    with serving(raw(quoted)) as server:
+        said = error_of(server.url.replace("http:", "redis:"), "s3cret")
+    assert "refuses AUTH: ERR unknown command" in said
+    assert "s3cret" not in said
+
+
 def test_a_redis_on_the_portals_own_machine_is_refused_unless_it_is_its_own(settings: Any) -> None:
     settings.SCRAPE_ALLOW = []
     with pytest.raises(ValidationError, match="only the setting PORTAL_SCRAPE_ALLOW"):
