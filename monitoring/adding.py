@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 
 from monitoring.ingest import tokens
 from monitoring.models import Collector, Job, PushToken, Series, Server, ServerGroup, ServerKind, Source
+from portal.toolkit.sentence import say
 
 SHOWN = 5
 """How many servers are named that one token brought."""
@@ -102,7 +103,7 @@ def arrival_of_token(token: PushToken) -> Arrival:
 
 
 def arrival_of_source(source: Source) -> Arrival:
-    return Arrival(source.ok_at is not None, [source.server], _(source.error) if source.error else "")
+    return Arrival(source.ok_at is not None, [source.server], say(source.error))
 
 
 def arrival_of_job(job: Job) -> Arrival:
