@@ -1,4 +1,4 @@
-"""What must reach open sockets at once when a membership changes, and what a source leaves behind."""
+"""What must reach open sockets at once when a membership changes, and what a source or a server leaves behind."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from django.dispatch import receiver
 from django.utils import timezone
 
 from monitoring.collectors import found
-from monitoring.models import Membership, Source
+from monitoring.ingest import tokens
+from monitoring.models import Membership, Server, Source
 from portal.toolkit.live.control import recheck_user
 
 
@@ -21,3 +22,8 @@ def on_membership_changed(instance: Membership, **_signal: object) -> None:
 def on_source_deleted(instance: Source, **_signal: object) -> None:
     """Also when its server is deleted: nobody asks about what it found any more, and that is no failure of theirs."""
     found.leave(instance, timezone.now())
+
+
+@receiver(pre_delete, sender=Server)
+def on_server_deleted(instance: Server, **_signal: object) -> None:
+    tokens.leave_server(instance.pk)

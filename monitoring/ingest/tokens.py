@@ -26,6 +26,7 @@ DEMO = "demo"
 FORMER_FOR = timedelta(hours=24)
 FLUSH_EVERY_S = 3.0
 ROTATED = gettext_noop("Rotated.")
+LAST_SERVER_GONE = gettext_noop("Switched off: the last of its servers is deleted.")
 
 
 def new_text() -> str:
@@ -60,6 +61,19 @@ def rotate(token: PushToken, now: datetime) -> str:
     token._change_reason = ROTATED  # type: ignore[attr-defined]  # (simple_history reads it)
     token.save(update_fields=["digest", "hint", "former_digest", "former_until"])
     return text
+
+
+def leave_server(server_id: int) -> None:
+    """The server is being deleted. A token that was for it alone is switched off: with no servers it is for all.
+
+    One query, more for tokens that name the server. Of several that are deleted at once each is left in turn.
+    """
+    for token in PushToken.objects.filter(servers=server_id).select_for_update(of=("self",), no_key=True):
+        if not token.servers.exclude(pk=server_id).exists():
+            token.enabled = False
+            token._change_reason = LAST_SERVER_GONE  # type: ignore[attr-defined]  # (simple_history reads it)
+            token.save(update_fields=["enabled"])
+        token.servers.through.objects.filter(pushtoken_id=token.pk, server_id=server_id).delete()
 
 
 def look_up(text: str) -> PushToken | None:

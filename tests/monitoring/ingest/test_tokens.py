@@ -93,6 +93,20 @@ def test_a_token_for_some_servers_takes_only_these(
     assert (one.series.count(), two.series.count(), Server.objects.count()) == (1, 0, 2)
 
 
+def test_a_token_whose_servers_are_all_deleted_is_not_for_the_whole_group(
+    make_token: Callable[..., PushToken], make_server: Callable[..., Server]
+) -> None:
+    token, for_all = make_token(), make_token("omp_another")
+    token.servers.set([make_server("one"), make_server("two"), make_server("three")])
+    Server.objects.get(name="one").delete()
+    assert tokens.look_up(TEXT) == token
+    Server.objects.filter(name__in=["two", "three"]).delete()
+    with pytest.raises(ForbiddenError, match="switched off"):
+        tokens.look_up(TEXT)
+    assert token.history.first().history_change_reason == tokens.LAST_SERVER_GONE
+    assert tokens.look_up("omp_another") == for_all
+
+
 def test_a_token_for_one_server_need_not_name_it(token: PushToken, server: Server) -> None:
     assert push(token, {"metrics": {"cpu": 1}}).status == 400
     token.servers.set([server])
