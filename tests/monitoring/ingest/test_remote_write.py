@@ -20,8 +20,7 @@ from monitoring.ingest import kinds, remote_write
 from monitoring.ingest.points import BadBodyError, Points
 from monitoring.ingest.protobuf import encoded_varint
 from monitoring.models import Metric, PushToken, Server
-from portal.toolkit.intake import Answer
-from tests.monitoring.ingest.conftest import push
+from tests.monitoring.ingest.conftest import Heard, push
 from tests.monitoring.ingest.messages import HEADERS, STALE, field, label, metadata, packed, sample, series
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("empty_redis", "nothing_remembered")]
@@ -39,7 +38,7 @@ def nothing_remembered() -> Iterator[None]:
     kinds.forget()
 
 
-def write(token: PushToken, message: bytes, **headers: str) -> Answer:
+def write(token: PushToken, message: bytes, **headers: str) -> Heard:
     named = HEADERS | {name.replace("_", "-"): text for name, text in headers.items()}
     return push(token, packed(message), "/api/v1/write", **named)
 
@@ -170,6 +169,13 @@ def test_metadata_that_comes_late_puts_right_what_the_suffix_said(token: PushTok
     write(token, series(UP | {"__name__": "queue_count"}, [(1, NOW_MS)]))
     write(token, metadata(2, "queue_count"))
     assert not Metric.objects.get(name="queue_count").is_counter
+
+
+def test_what_feeds_the_catalogue_is_no_gauge_because_a_sender_says_so(token: PushToken) -> None:
+    cpu = UP | {"__name__": "node_cpu_seconds_total", "cpu": "0", "mode": "idle"}
+    write(token, metadata(2, "node_cpu_seconds_total") + series(cpu, [(1, NOW_MS)]))
+    assert points_of(series(cpu, [(1, NOW_MS)])).counters == {"node_cpu_seconds_total"}
+    assert Metric.objects.get(name="node_cpu_seconds_total").is_counter
 
 
 @pytest.mark.parametrize("told", [b"", metadata(1, "a\0b"), metadata(2, "a\0b_total")], ids=["", "grows", "is a gauge"])
