@@ -31,6 +31,8 @@ from monitoring.ingest.refusals import Refusals, without_what_is_no_number
 from monitoring.models import ServerKind
 
 MOST_SAMPLES = 500_000
+MOST_BUCKETS = 1_000
+"""Of one histogram, and quantiles of one summary: each is a series."""
 HOST, INSTANCE, SERVICE, NAMESPACE = "host.name", "service.instance.id", "service.name", "service.namespace"
 
 _NO_VALUE = DataPointFlags.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
@@ -223,8 +225,10 @@ def _count_and_sum(data: Any, point: HistogramDataPoint | ExponentialHistogramDa
 
 def _histogram(data: Any, point: HistogramDataPoint) -> Iterator[_Sample]:
     """As Prometheus has it: each bucket counts what is up to its bound, and the last one has no bound."""
-    yield from _count_and_sum(data, point)
     counts, bounds = point.bucket_counts or [point.count], point.explicit_bounds
+    if len(bounds) > MOST_BUCKETS:
+        raise PointError(f"a histogram has at most {MOST_BUCKETS:,} bounds")
+    yield from _count_and_sum(data, point)
     if len(counts) != len(bounds) + 1:
         raise PointError("a histogram has one bucket more than bounds")
     seconds, up_to = _seconds(data, point), 0
@@ -234,6 +238,8 @@ def _histogram(data: Any, point: HistogramDataPoint) -> Iterator[_Sample]:
 
 
 def _summary(_data: Any, point: SummaryDataPoint) -> Iterator[_Sample]:
+    if len(point.quantile_values) > MOST_BUCKETS:
+        raise PointError(f"a summary has at most {MOST_BUCKETS:,} quantiles")
     yield _Sample(point.count, "_count")
     yield _Sample(point.sum, "_sum")
     for quantile in point.quantile_values:

@@ -159,6 +159,8 @@ def test_attributes_of_any_type_are_labels() -> None:
 
 UNEVEN_POINT = {**TIMES, "bucketCounts": [1, 2]}
 UNEVEN = {"name": "m", "histogram": {"dataPoints": [UNEVEN_POINT], "aggregationTemporality": CUMULATIVE}}
+WIDE_POINT = {**TIMES, "bucketCounts": [0] * 1002, "explicitBounds": list(range(1001))}
+WIDE = {"name": "m", "histogram": {"dataPoints": [WIDE_POINT], "aggregationTemporality": CUMULATIVE}}
 
 
 @pytest.mark.parametrize(
@@ -172,6 +174,7 @@ UNEVEN = {"name": "m", "histogram": {"dataPoints": [UNEVEN_POINT], "aggregationT
         (gauge("m", {"asDouble": "Infinity"}), "infinity is not a measurement"),
         (gauge("", {"asInt": 1}), "a metric's name has"),
         (UNEVEN, "one bucket more than bounds"),
+        (WIDE, "at most 1,000 bounds"),
     ],
 )
 def test_what_cannot_be_kept_is_named_and_the_rest_is_taken(metric: dict[str, Any], reason: str) -> None:
