@@ -48,7 +48,8 @@ def test_a_new_user_sees_the_machine_and_an_outage_leaves_no_hole(
     assert "All is well" in machine.ask("--check").stdout
 
     started = machine.start()
-    card = wait_until(lambda: card_of(own_portal, "web-1"), "the server on the fleet page")
+    with signed_in(own_portal) as browser:
+        card = wait_until(lambda: card_of(browser, "web-1"), "the server on the fleet page")
     assert all(re.search(rf"<dt>{word}</dt><dd>[\d.]+%</dd>", card) for word in ("CPU", "Mem", "Disk")), card
 
     with away(own_portal):
@@ -64,14 +65,19 @@ def fetched(url: str) -> bytes:
         return content
 
 
-def card_of(portal: RunningPortal, name: str) -> str:
-    """The card of the server on the fleet page, "" while there is none with a CPU value."""
+@contextlib.contextmanager
+def signed_in(portal: RunningPortal) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=portal.url, follow_redirects=True, timeout=30) as browser:
         form = browser.get("/accounts/login/").text
         csrf = re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', form)[-1]
         said = {"login": portal.demo["username"], "password": portal.demo["password"], "csrfmiddlewaretoken": csrf}
-        page = browser.post("/accounts/login/", data=said, headers={"Referer": portal.url}).text
-    cards = re.findall(r"<article.*?</article>", page, re.S)
+        browser.post("/accounts/login/", data=said, headers={"Referer": portal.url})
+        yield browser
+
+
+def card_of(browser: httpx.Client, name: str) -> str:
+    """The card of the server on the fleet page, "" while there is none with a CPU value."""
+    cards = re.findall(r"<article.*?</article>", browser.get("/").text, re.S)
     return next((card for card in cards if f">{name}<" in card and "<dt>CPU</dt><dd>" in card), "")
 
 
