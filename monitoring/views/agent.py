@@ -23,7 +23,7 @@ class Program(NamedTuple):
 @cache
 def program() -> Program:
     """Read once a process: an update of the portal starts new ones."""
-    content = (settings.BASE_DIR / "agent" / "openmanager_agent.py").read_bytes()
+    content = (settings.BASE_DIR / "monitoring" / "agent" / "openmanager_agent.py").read_bytes()
     return Program(content, hashlib.sha256(content).hexdigest())
 
 

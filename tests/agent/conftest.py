@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-PROGRAM = Path(__file__).resolve().parent.parent.parent / "agent" / "openmanager_agent.py"
+PROGRAM = Path(__file__).resolve().parent.parent.parent / "monitoring" / "agent" / "openmanager_agent.py"
 TOKEN = "omp_of-the-tests"
 PATIENCE_S = 30.0
 

@@ -1,0 +1,1 @@
+"""The program that runs on other machines: one file that is served, and never imported here."""
