@@ -19,7 +19,7 @@ from portal.embedded.services import ROOT, VARIABLES
 
 SERVICES = {"postgres", "redis", "mail"}
 CHILDREN = SERVICES | {"web", "worker-fast", "worker-bulk", "beat"}
-START_TIMEOUT_S = 90.0
+START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 40.0
 
 

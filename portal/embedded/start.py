@@ -29,7 +29,7 @@ from portal.embedded.services import VARIABLES, is_ready
 
 OWN_TIMEOUT_S = 60.0  # a database that was killed replays its log first
 GIVEN_TIMEOUT_S = 10.0
-WEB_TIMEOUT_S = 60.0
+WEB_TIMEOUT_S = 120.0
 FAILED_STARTS = 3  # of the web process, one after the other: waiting longer would change nothing
 USERNAME = "demo"
 

@@ -17,7 +17,7 @@ from portal.embedded.errors import StartError
 from portal.embedded.services import ROOT, VARIABLES, Place, Service, is_ready, prepare
 
 PREFIX = "openmanager-test-"
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 60.0
 
 
 @contextmanager
