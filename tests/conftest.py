@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from portal.embedded.running import RunningPortal, running_portal
 from portal.toolkit import redis
 
 
@@ -36,10 +35,3 @@ def short_folder() -> Iterator[Path]:
         folder = Path(name)
         folder.chmod(0o711)
         yield folder
-
-
-@pytest.fixture(scope="session")
-def portal() -> Iterator[RunningPortal]:
-    """One whole portal with five simulated servers, shared: a test that breaks it starts one of its own."""
-    with tempfile.TemporaryDirectory(prefix="om-") as name, running_portal(Path(name) / "var", servers=5) as running:
-        yield running

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 
 from portal.embedded.running import RunningPortal
 from portal.embedded.services import ROOT
@@ -110,17 +111,23 @@ def seconds_until_fresh(portal: RunningPortal, since: float) -> float:
 
     The whole chain must work for it: beat, worker, PostgreSQL, and Redis in between.
     """
-    newest = (
-        "max((at.timestamp() for at in Simulation.objects.values_list('generated_until', flat=True) if at), default=0)"
-    )
-    while True:
-        until = inside(portal, newest) if alive(portal) else 0.0
-        if until > since:
-            return time.time() - since
+    while not (alive(portal) and generated_until(portal) > since):
         assert time.time() - since < HEALED_WITHIN_S + 15, (
             f"nothing new for {time.time() - since:.0f} s\n{portal.report()}"
         )
-        time.sleep(0.5)
+        time.sleep(0.2)
+    return time.time() - since
+
+
+def generated_until(portal: RunningPortal) -> float:
+    """Epoch seconds; 0 when nothing is generated, or PostgreSQL is away."""
+    asked = "SELECT extract(epoch FROM max(generated_until))::float FROM monitoring_simulation"
+    try:
+        with psycopg.connect(environment(portal)["DATABASE_URL"], connect_timeout=3) as connection:
+            found = connection.execute(asked).fetchone()
+    except psycopg.Error:
+        return 0.0
+    return (found and found[0]) or 0.0
 
 
 def alive(portal: RunningPortal) -> bool:
