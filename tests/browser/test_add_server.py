@@ -89,6 +89,8 @@ def test_axe_finds_nothing(page: Page, portal: RunningPortal, scheme: str) -> No
         assert found_by_axe(page) == [], way
     page.goto(f"{portal.url}/servers/add/")
     page.get_by_role("button", name="Make a token").click()
+    expect(page.locator(".add-token")).to_be_visible()
+    page.wait_for_load_state("load")
     assert found_by_axe(page) == []
 
 
