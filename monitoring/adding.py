@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from monitoring.ingest import tokens
 from monitoring.models import Collector, Job, PushToken, Series, Server, ServerGroup, ServerKind, Source
 from portal.toolkit.sentence import say
+from portal.toolkit.tokens import new_text
 
 SHOWN = 5
 """How many servers are named that one token brought."""
@@ -20,7 +21,7 @@ SHOWN = 5
 
 def make_token(way: str, group: ServerGroup, now: datetime) -> tuple[PushToken, str]:
     """A token of the group, and its text, which is kept nowhere."""
-    text = tokens.new_text()
+    text = new_text(tokens.PREFIX)
     token = PushToken(group=group)
     tokens.dress(token, text)
     token.name = f"{way} {now:%Y-%m-%d %H:%M:%S} …{token.hint}"

@@ -22,6 +22,7 @@ from monitoring.adding import Command, commands_for
 from monitoring.ingest import tokens
 from monitoring.models import PushToken
 from portal.toolkit.audit import AuditedAdmin
+from portal.toolkit.tokens import new_text
 
 EDITED = ("name", "group", "adds_servers", "host_label", "series_budget", "enabled", "expires_at")
 WARN_FOR = timedelta(days=1)
@@ -79,7 +80,7 @@ class PushTokenAdmin(AuditedAdmin):
 
     def save_model(self, request: HttpRequest, obj: PushToken, form: ModelForm[Any], change: bool) -> None:
         if not change:
-            text = tokens.new_text()
+            text = new_text(tokens.PREFIX)
             tokens.dress(obj, text)
             obj.save()
             request.META["shown_once"] = [_shown(obj, text)]

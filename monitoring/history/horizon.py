@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
-from django.db import connection
-
 from monitoring.models import Horizon
+from portal.toolkit import locks
 from portal.toolkit.instants import at_ms, from_ms
 
 _LOCK = 0x6F6D_0003
@@ -53,19 +51,6 @@ def compacted(until_ms: int) -> None:
     Horizon.objects.filter(pk=_ROW).update(compacted_until=from_ms(until_ms))
 
 
-@contextmanager
-def alone() -> Iterator[bool]:
-    """True for one sealer, compactor or merger at a time. The lock goes with the connection, so a killed worker cannot
-    keep it.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK])
-        row = cursor.fetchone()
-        if not row or not row[0]:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            if connection.connection is not None and not connection.connection.closed:
-                cursor.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
+def alone() -> AbstractContextManager[bool]:
+    """True for one sealer, compactor or merger at a time."""
+    return locks.alone(_LOCK)

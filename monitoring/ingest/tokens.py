@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,11 +15,11 @@ from django.utils.translation import gettext_noop
 
 from monitoring.models import PushToken, ServerGroup
 from portal.toolkit.intake import ForbiddenError
+from portal.toolkit.tokens import digest_of, hint_of, new_text
 
 log = structlog.get_logger(__name__)
 
 PREFIX = "omp_"
-HINT = 6
 DEMO = "demo"
 FORMER_FOR = timedelta(hours=24)
 FLUSH_EVERY_S = 3.0
@@ -29,17 +27,9 @@ ROTATED = gettext_noop("Rotated.")
 LAST_SERVER_GONE = gettext_noop("Switched off: the last of its servers is deleted.")
 
 
-def new_text() -> str:
-    return PREFIX + secrets.token_urlsafe(32)
-
-
-def digest_of(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def dress(token: PushToken, text: str) -> None:
-    """Make `text` the token's; what is kept of it cannot be turned back. Not saved."""
-    token.digest, token.hint = digest_of(text), text[-HINT:]
+    """Make `text` the token's; not saved."""
+    token.digest, token.hint = digest_of(text), hint_of(text)
 
 
 def ensure_demo_token(text: str, group: ServerGroup) -> None:
@@ -55,7 +45,7 @@ def ensure_demo_token(text: str, group: ServerGroup) -> None:
 
 def rotate(token: PushToken, now: datetime) -> str:
     """The token's new text, which is kept nowhere. The former one is taken for another FORMER_FOR."""
-    text = new_text()
+    text = new_text(PREFIX)
     token.former_digest, token.former_until = token.digest, now + FORMER_FOR
     dress(token, text)
     token._change_reason = ROTATED  # type: ignore[attr-defined]  # (simple_history reads it)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 import numpy as np
 import structlog
-from django.db import connection, transaction
+from django.db import transaction
 
 from monitoring.catalogue import BY_NAME
 from monitoring.history.frame import Frame, SeriesName
@@ -17,6 +16,7 @@ from monitoring.history.record import record
 from monitoring.models import PROFILE_PARTS, Server, ServerGroup, ServerTemplate, Simulation
 from monitoring.simulation.signal import Floats, values
 from monitoring.simulation.templates import TEMPLATES, ensure_templates
+from portal.toolkit import locks
 from portal.toolkit.instants import from_ms
 
 log = structlog.get_logger(__name__)
@@ -70,7 +70,7 @@ def simulate_due(now: datetime) -> int:
     May run at any time, any number of times: what was generated is kept in the database, a second generator beside
     this one leaves at once, and generating an instant again changes nothing.
     """
-    with _alone() as alone:
+    with locks.alone(_LOCK) as alone:
         if not alone:
             return 0
         simulation, _ = Simulation.objects.get_or_create(pk=1)
@@ -86,21 +86,6 @@ def simulate_due(now: datetime) -> int:
             record([frame for at_ms in some for frame in fleet_frames(fleet, at_ms)], origin="simulation")
             Simulation.objects.update(generated_until=from_ms(some[-1]))
         return len(instants)
-
-
-@contextmanager
-def _alone() -> Iterator[bool]:
-    """True for one generator at a time. The lock goes with the connection, so a killed worker cannot keep it."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK])
-        row = cursor.fetchone()
-        if not row or not row[0]:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            cursor.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
 
 
 def _due_instants(generated_until: datetime | None, now: datetime) -> range:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,10 +12,9 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from portal.accounts.models import ReadToken, User
+from portal.toolkit.tokens import digest_of, hint_of, new_text
 
 PREFIX = "omr_"
-"""Tells people, and those who search for leaked secrets, what it is."""
-HINT_LETTERS = 6
 REMEMBERED_S = 10.0
 """How long a token that was switched off may still be let in by another process."""
 REMEMBERED_MOST = 1_000
@@ -41,15 +38,15 @@ def make(person: User, name: str, text: str = "") -> tuple[ReadToken, str]:
 
 def give_text(token: ReadToken, text: str = "") -> str:
     """Let `token` be the one with this text, a new one unless given; answers the text. Does not save."""
-    text = text or PREFIX + secrets.token_urlsafe(32)
-    token.digest, token.hint = _digest(text), text[-HINT_LETTERS:]
+    text = text or new_text(PREFIX)
+    token.digest, token.hint = digest_of(text), hint_of(text)
     return text
 
 
 def ensure(person: User, name: str, text: str) -> None:
     """The token of that name and text; one that somebody switched off stays off. May run at every start."""
     token = ReadToken.objects.filter(person=person, name=name).first() or ReadToken(person=person, name=name)
-    if token.digest != _digest(text):
+    if token.digest != digest_of(text):
         give_text(token, text)
         token.save()
 
@@ -65,7 +62,7 @@ def person_of(text: str, address: str) -> User | None:
 
     No query while the token is remembered, except to note its use.
     """
-    token = _token(_digest(text))
+    token = _token(digest_of(text))
     now = timezone.now()
     if token is None or not token.enabled or not token.person.is_active:
         return None
@@ -88,10 +85,6 @@ def _token(digest: str) -> ReadToken | None:
             _known.clear()
         known = _known[digest] = _Known(token, time.monotonic())
     return known.token
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @receiver([post_save, post_delete], sender=ReadToken)
