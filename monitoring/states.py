@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import Case, Count, F, Max, Min, Q, When
@@ -238,37 +239,40 @@ def _watched() -> list[_Watched]:
         "gone_at",
         named=True,
     )
-    watched = []
-    for row in rows:
-        is_paused, interval_s = row.paused, row.interval_s
-        tried_at = max((at for at in (row.failed_at, row.read_at) if at), default=None)
-        if row.simulated:
-            is_paused, interval_s, tried_at = (
-                is_paused or simulation.paused,
-                SIMULATION_INTERVAL_S,
-                simulation.generated_until,
-            )
-        silenced = row.sources_in_all and interval_s is None and row.push_interval_s is None
-        paused = PAUSED if is_paused else SOURCES_PAUSED if silenced else ""
-        if row.gone_at and not paused:
-            paused = GONE
-        if row.finder and not paused and row.sources_in_all == 1 and row.push_interval_s is None:
-            paused = _with_its_finder(row.finder, row.finder_paused, row.finder_failures)
-        watched.append(
-            _Watched(
-                row.pk,
-                ServerState(row.state),
-                row.state_since,
-                row.state_reason,
-                row.seen_at,
-                paused,
-                min((s for s in (interval_s, row.push_interval_s) if s), default=DEFAULT_INTERVAL_S),
-                interval_s is not None,
-                row.push_interval_s is not None,
-                tried_at,
-            )
-        )
-    return watched
+    return [_of_row(row, simulation) for row in rows]
+
+
+def _of_row(row: Any, simulation: Simulation) -> _Watched:
+    """What one row of `_watched` says; a simulated server is read as the simulation is."""
+    interval_s = row.interval_s
+    tried_at = max((at for at in (row.failed_at, row.read_at) if at), default=None)
+    if row.simulated:
+        interval_s, tried_at = SIMULATION_INTERVAL_S, simulation.generated_until
+    return _Watched(
+        row.pk,
+        ServerState(row.state),
+        row.state_since,
+        row.state_reason,
+        row.seen_at,
+        _pause_of(row, simulation, interval_s),
+        min((s for s in (interval_s, row.push_interval_s) if s), default=DEFAULT_INTERVAL_S),
+        interval_s is not None,
+        row.push_interval_s is not None,
+        tried_at,
+    )
+
+
+def _pause_of(row: Any, simulation: Simulation, interval_s: int | None) -> str:
+    """Why the server of the row is paused, a stored sentence; "" when it is not. What an admin decided comes first."""
+    if row.paused or (row.simulated and simulation.paused):
+        return PAUSED
+    if row.sources_in_all and interval_s is None and row.push_interval_s is None:
+        return SOURCES_PAUSED
+    if row.gone_at:
+        return GONE
+    if row.finder and row.sources_in_all == 1 and row.push_interval_s is None:
+        return _with_its_finder(row.finder, row.finder_paused, row.finder_failures)
+    return ""
 
 
 def _with_its_finder(finder: str, is_paused: bool, failures: int) -> str:
