@@ -117,6 +117,16 @@ def test_the_tests_need_more_and_a_changed_lock_is_followed(built: Copy) -> None
 
 
 @pytest.mark.slow
+def test_where_no_bytecode_is_wanted_beside_the_code_it_is_kept_in_the_environment(built: Copy) -> None:
+    (built.root / "imported.py").write_text("")
+    (built.root / "manage.py").write_text("import imported, sys; print('inside', sys.prefix)\n")
+    assert built.run(PYTHONDONTWRITEBYTECODE="1").returncode == 0
+    kept = (built.root / ".venv" / "bytecode").rglob("imported.*.pyc")
+    assert len(list(kept)) == 1
+    assert not (built.root / "__pycache__").exists()
+
+
+@pytest.mark.slow
 def test_other_commands_do_not_look_at_the_locks(built: Copy) -> None:
     (built.root / LIBRARIES).write_text((built.root / LIBRARIES).read_text() + "\n")
     assert built.run("shell").stdout.startswith("inside")
