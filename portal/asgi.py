@@ -11,16 +11,17 @@ http = get_asgi_application()
 
 from channels.auth import AuthMiddlewareStack  # noqa: E402  (models can be imported only after the line above)
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
-from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
 from django.urls import path  # noqa: E402
 
 from monitoring.ingest.doors import intake  # noqa: E402
+from portal.toolkit.live.limits import seated  # noqa: E402
+from portal.toolkit.live.origin import own_pages_only  # noqa: E402
 from portal.toolkit.live.socket import LiveSocket, later_when_database_is_away  # noqa: E402
 
 sockets = URLRouter([path("ws/live/", LiveSocket.as_asgi())])  # type: ignore[arg-type]
 application = ProtocolTypeRouter(
     {
         "http": intake(otherwise=http),
-        "websocket": AllowedHostsOriginValidator(later_when_database_is_away(AuthMiddlewareStack(sockets))),
+        "websocket": own_pages_only(seated(later_when_database_is_away(AuthMiddlewareStack(sockets)))),
     }
 )

@@ -6,6 +6,7 @@ A setting that is wrong by itself is refused where it is read (portal/toolkit/en
 from __future__ import annotations
 
 import ipaddress
+import resource
 from collections.abc import Iterator
 from email.utils import parseaddr
 from typing import Any
@@ -20,6 +21,8 @@ from portal.toolkit.addresses import parse_allowance
 from portal.toolkit.services import TLS_MODES
 
 SHORTEST_SECRET = 32
+FILES_BESIDE = 500
+"""What a web process has open beside its sockets, at the most."""
 
 
 @register
@@ -31,6 +34,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         *_encryption(),
         *_scrape_allow(),
         *_mail_from(),
+        *_live_sockets(),
         *_languages(),
     ]
 
@@ -145,6 +149,24 @@ def _mail_from() -> Iterator[CheckMessage]:
             f"PORTAL_MAIL_FROM={settings.DEFAULT_FROM_EMAIL!r} is no mail address: no mail could be sent.",
             hint="Use OpenManager <monitor@example.org>.",
             id="portal.E008",
+        )
+
+
+def _live_sockets() -> Iterator[CheckMessage]:
+    if settings.LIVE_SOCKETS_PER_PERSON > settings.LIVE_SOCKETS:
+        yield Error(
+            f"PORTAL_LIVE_SOCKETS_PER_PERSON={settings.LIVE_SOCKETS_PER_PERSON} is more than all together may open, "
+            f"PORTAL_LIVE_SOCKETS={settings.LIVE_SOCKETS}.",
+            hint="Lower the first or raise the second: one person could keep everybody else out.",
+            id="portal.E009",
+        )
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if files != resource.RLIM_INFINITY and files < settings.LIVE_SOCKETS + FILES_BESIDE:
+        yield Warning(
+            f"PORTAL_LIVE_SOCKETS={settings.LIVE_SOCKETS}: a process here may have {files} files open, "
+            "and every socket is one.",
+            hint="Raise the limit of open files (LimitNOFILE= in systemd, ulimit -n), or lower PORTAL_LIVE_SOCKETS.",
+            id="portal.W004",
         )
 
 

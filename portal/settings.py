@@ -41,6 +41,9 @@ BEHIND_PROXY = env.flag("PORTAL_BEHIND_PROXY")
 SCRAPE_ALLOW = env.words("PORTAL_SCRAPE_ALLOW")
 RETENTION_DAYS = env.whole("PORTAL_RETENTION_DAYS", 14, least=1, most=3650)
 INCIDENT_DAYS = env.whole("PORTAL_INCIDENT_DAYS", 400, least=1, most=36_500)
+# Sockets and streams that are open at once: in each web process, and of one person in it.
+LIVE_SOCKETS = env.whole("PORTAL_LIVE_SOCKETS", 12_000, least=1, most=1_000_000)
+LIVE_SOCKETS_PER_PERSON = env.whole("PORTAL_LIVE_SOCKETS_PER_PERSON", 50, least=1, most=1_000_000)
 ROLLUP_DAYS = {  # by the length of the buckets in seconds
     60: env.whole("PORTAL_RETENTION_1M_DAYS", 90, least=1, most=36500),
     900: env.whole("PORTAL_RETENTION_15M_DAYS", 400, least=1, most=36500),
