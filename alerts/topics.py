@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.template.loader import render_to_string
@@ -12,14 +13,19 @@ from alerts.access import incidents_for, incidents_of
 from alerts.queries.announce import board
 from alerts.queries.incident import incident_states
 from alerts.queries.list import list_cursor
+from alerts.queries.updates import alert_updates, alerts_missed
 from monitoring.access import audience_of
-from portal.toolkit.live.topic import Topic, register
+from portal.toolkit.live.topic import Data, Topic, register
 
 
 class AlertsTopic(Topic):
-    """The bell, the strip "nobody has this" and the newest announcements; the key is the audience."""
+    """The bell, the strip "nobody has this" and the newest announcements; the key is the audience.
+
+    For programs the incidents themselves.
+    """
 
     name = "alerts"
+    event = "alert"
 
     def admit(self, user: AbstractBaseUser, key: str) -> str | None:
         return audience_of(user) if key == "" else None  # type: ignore[arg-type]
@@ -28,6 +34,13 @@ class AlertsTopic(Topic):
         now = timezone.now()
         boards = {audience: board(incidents_of(audience), now) for audience in keys}
         return {key: render_to_string("alerts/_bell.html", {"board": one}) for key, one in boards.items()}
+
+    def data(self, keys: Sequence[str]) -> Mapping[str, Data]:
+        now = timezone.now()
+        return {audience: alert_updates(audience, now) for audience in keys}
+
+    def missed(self, key: str, after: int, ids: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+        return alerts_missed(key, after, ids)
 
 
 class IncidentsTopic(Topic):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.template.loader import render_to_string
@@ -12,7 +12,11 @@ from monitoring.access import audience_of, servers_for
 from monitoring.models import Server
 from monitoring.queries.fleet import fleet_totals, server_cards
 from monitoring.queries.server import vitals
-from portal.toolkit.live.topic import Topic, register
+from monitoring.queries.updates import server_updates, system_update
+from portal.toolkit.live.topic import Data, Topic, register
+
+MOST_SERVERS = 10_000
+"""What a program hears of that names no servers: so many, the worst first."""
 
 
 class _PerServer(Topic):
@@ -29,13 +33,22 @@ class _PerServer(Topic):
 
 
 class ServerTopic(_PerServer):
-    """A server's card."""
+    """A server's card; for programs its newest values."""
 
     name = "server"
+    event = "server_update"
+    prompt = ("name", "status")
 
     def render(self, keys: Sequence[str], language: str) -> dict[str, str]:
         cards = server_cards([int(key) for key in keys])
         return {str(pk): render_to_string("monitoring/_server_card.html", {"card": card}) for pk, card in cards.items()}
+
+    def data(self, keys: Sequence[str]) -> Mapping[str, Data]:
+        return {str(pk): update for pk, update in server_updates([int(key) for key in keys]).items()}
+
+    def every_key(self, user: AbstractBaseUser) -> list[str]:
+        servers = servers_for(user).order_by("state_rank", "simulated", "name")  # type: ignore[arg-type]
+        return [str(pk) for pk in servers.values_list("pk", flat=True)[:MOST_SERVERS]]
 
 
 class VitalsTopic(_PerServer):
@@ -64,6 +77,7 @@ class FleetTopic(Topic):
     """The totals; the key is the audience."""
 
     name = "fleet"
+    event = "system_update"
 
     def admit(self, user: AbstractBaseUser, key: str) -> str | None:
         return audience_of(user) if key == "" else None  # type: ignore[arg-type]
@@ -73,6 +87,9 @@ class FleetTopic(Topic):
             audience: render_to_string("monitoring/_fleet_totals.html", {"totals": fleet_totals(audience)})
             for audience in keys
         }
+
+    def data(self, keys: Sequence[str]) -> Mapping[str, Data]:
+        return {audience: system_update(audience) for audience in keys}
 
 
 register(ServerTopic())

@@ -5,11 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from django.contrib.auth.models import AbstractBaseUser
 
 LONGEST_ADDRESS = 200
+
+Data = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+"""One thing, or many; of what orjson writes."""
 
 
 class Address(NamedTuple):
@@ -29,9 +32,15 @@ class Address(NamedTuple):
 
 
 class Topic(ABC):
-    """A name, who may watch, and the current state of a key as HTML."""
+    """A name, who may watch, and the current state of a key as HTML; for some topics also as data for programs."""
 
     name: ClassVar[str]
+    is_low: ClassVar[bool] = False
+    """Whether news of it can wait: it is sent once a minute, in frames of its own, and never delays another."""
+    event: ClassVar[str] = ""
+    """The event by which programs hear of it; "": they do not."""
+    prompt: ClassVar[tuple[str, ...] | None] = None
+    """The members of its data whose change programs hear of at once; of others within 15 s. None: all."""
 
     @abstractmethod
     def admit(self, user: AbstractBaseUser, key: str) -> str | None:
@@ -52,6 +61,29 @@ class Topic(ABC):
         Synchronous, in the hub's one rendering thread, with `language` active. One round trip for the data of all
         keys. A key that is left out is gone: pages that show it take it away.
         """
+
+    def urgent(self, keys: Sequence[str]) -> frozenset[str]:
+        """Which of these canonical keys go first when there are many at once. In the rendering thread; one query."""
+        return frozenset()
+
+    # --- For programs: only where there is an `event` -----------------------------------------------------------------
+
+    def data(self, keys: Sequence[str]) -> Mapping[str, Data]:
+        """The whole current state of each canonical key, as it becomes JSON; a key that is left out is gone.
+
+        In the rendering thread, one round trip for all keys. A sequence is many things under one key: each has an `id`
+        and an `entry`, a number that grew with the last change of it.
+        """
+        raise NotImplementedError(self.name)
+
+    def every_key(self, user: AbstractBaseUser) -> list[str]:
+        """The canonical keys that a program watches which names none: all that `user` may, where there are many."""
+        return list(self.admit_many(user, [""]).values())
+
+    def missed(self, key: str, after: int, ids: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+        """Where `data` has many things: those that changed after the entry `after`, or whose id is one of `ids`, as
+        they are now. May name more than changed; `after` 0: only `ids`."""
+        return []
 
 
 _topics: dict[str, Topic] = {}
