@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from portal.toolkit.live.frame import Piece
 from portal.toolkit.live.topic import Address
 
 if TYPE_CHECKING:
@@ -36,11 +37,11 @@ class Fragment:
         "content",
         "language",
         "looked_at",
+        "piece",
         "printed_at",
         "rendered",
         "serial",
         "stamp_is_behind",
-        "text",
         "touched",
         "watchers",
     )
@@ -52,7 +53,7 @@ class Fragment:
         self.touched = 0
         self.rendered = -1
         self.serial = 0
-        self.text = ""
+        self.piece = Piece("")
         self.content: int | None = None
         self.printed_at = self.looked_at = 0.0
         self.stamp_is_behind = False
@@ -64,10 +65,10 @@ class Fragment:
     def update(self, html: str, content: int, *, now: float) -> None:
         """Take over a fresh rendering; the serial grows when it differs, or only in its stamp but after a while."""
         self.looked_at = now
-        if content == self.content and (html == self.text or now - self.printed_at < RESTAMP_S):
-            self.stamp_is_behind = html != self.text
+        if content == self.content and (html == self.piece.text or now - self.printed_at < RESTAMP_S):
+            self.stamp_is_behind = html != self.piece.text
             return
-        self.text, self.content, self.printed_at = html, content, now
+        self.piece, self.content, self.printed_at = Piece(html), content, now
         self.serial += 1
         self.stamp_is_behind = False
 

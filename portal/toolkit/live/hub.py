@@ -8,7 +8,6 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,8 +16,10 @@ from django.utils.html import format_html
 
 from portal.toolkit.live.feed import Feed
 from portal.toolkit.live.fragment import GONE, Fragment
+from portal.toolkit.live.frame import Frame, Piece
+from portal.toolkit.live.portions import PORTION, Batch, portions, stale_of, take_news
 from portal.toolkit.live.recheck import Rechecker
-from portal.toolkit.live.renderer import Job, Renderer
+from portal.toolkit.live.renderer import Renderer, jobs_of
 from portal.toolkit.live.schedule import Schedule
 from portal.toolkit.live.topic import Address
 from portal.toolkit.live.watcher import BEAT_EVERY_S, Watcher
@@ -33,8 +34,6 @@ LOOK_S = 60.0
 GATHER_S, GATHER_MOST_S = 0.02, 0.08
 """Touches are gathered until none has come for this long, but no longer than that: what one tick of the collectors
 reads is committed within some milliseconds, and who misses the frame waits a second for the next."""
-PORTION = 40
-"""About as many fragments are rendered before those who need no more are sent theirs: a screen of cards."""
 SLOW_S, STUCK_S = 5.0, 10.0
 """A send that takes this long is followed by whole state; one that takes this long ends the socket."""
 
@@ -112,6 +111,7 @@ class Hub:
 
     def leave(self, watcher: Watcher) -> None:
         self.watchers.discard(watcher)
+        watcher.close()
         self.unwatch(watcher, [fragment.address for fragment in watcher.watched])
         if not self.watchers and self._linger is None:
             loop = asyncio.get_running_loop()
@@ -137,7 +137,7 @@ class Hub:
             fragment = languages.get(watcher.language)
             if fragment is None or watcher.watched.pop(fragment, None) is None:
                 continue
-            watcher.unsent.discard(fragment)
+            watcher.unsent.pop(fragment, None)
             fragment.watchers.discard(watcher)
             if not fragment.watchers:
                 del languages[watcher.language]
@@ -216,19 +216,18 @@ class Hub:
             await asyncio.sleep(GATHER_S)
 
     async def _flush(self, ready: Iterable[Watcher], now: float) -> None:
-        batches = [(watcher, watcher.take_unsent(now)) for watcher in ready if not watcher.is_busy]
-        for portion in _portions(batches):
+        batches = [Batch(watcher, watcher.take_unsent(now)) for watcher in ready if not watcher.is_busy]
+        stale = stale_of(batches)
+        urgent = await self._renderer.urgent(stale) if len(stale) > PORTION else frozenset[Fragment]()
+        for portion in portions(batches, urgent):
             if portion.stale:
                 await self._render(portion.stale)
-            for watcher, batch in portion.batches:
-                self._deliver(watcher, batch, now)
-            await asyncio.sleep(0)  # out they go, before rendering wants the interpreter again
+            self._send_out(portion.batches, now)
+            await asyncio.sleep(0)  # others want the loop too
 
     async def _render(self, stale: Iterable[Fragment]) -> None:
         """Bring `stale` up to date, each topic in one call; what a failing topic should have rendered stays stale."""
-        jobs: dict[Job, dict[str, Fragment]] = defaultdict(dict)
-        for fragment in stale:
-            jobs[Job(fragment.address.topic, fragment.language)][fragment.address.key] = fragment
+        jobs = jobs_of(stale)
         up_to = self._touches
         self._rendering_since = self._clock()
         done = await self._renderer.render({job: list(fragments) for job, fragments in jobs.items()})
@@ -243,28 +242,39 @@ class Hub:
                 else:
                     fragment.update(rendering.html, rendering.content, now=now)
 
-    def _deliver(self, watcher: Watcher, batch: Iterable[Fragment], now: float) -> None:
-        """Post what of `batch` the watcher has not had yet, and the beat when it is time, if that is anything."""
-        if watcher not in self.watchers:
-            return
-        parts = []
-        for fragment in batch:
-            if watcher.watched.get(fragment, fragment.serial) != fragment.serial:
-                watcher.watched[fragment] = fragment.serial
-                parts.append(fragment.text)
-        is_beat = not parts
-        if watcher.beat_at <= now:
-            parts.append(self._beat(watcher))
-            watcher.beat_at = now + BEAT_EVERY_S
-        if parts:
-            watcher.post("\n".join(parts), is_beat=is_beat)
-        if watcher.unsent:
-            self._make_due(watcher)
+    def _send_out(self, batches: Iterable[Batch], now: float) -> None:
+        """Post what each watcher has not had yet of its batch, and the beat when it is time, if that is anything.
 
-    def _beat(self, watcher: Watcher) -> str:
+        Who gets the same, gets the same frame.
+        """
+        frames: dict[tuple[Fragment | None, ...], Frame] = {}
+        beat = Piece(self._beat())
+        for watcher, fragments, goes_on in batches:
+            if watcher not in self.watchers:
+                continue
+            if watcher.is_busy:  # with an earlier part of the same batch
+                watcher.put_back(fragments)
+                continue
+            news, rest = take_news(watcher, fragments)
+            carried: tuple[Fragment | None, ...] = tuple(news)
+            if watcher.beat_at <= now and not (rest or goes_on):
+                carried += (None,)
+                watcher.beat_at = now + BEAT_EVERY_S
+            if carried:
+                frame = frames.get(carried)
+                if frame is None:
+                    frame = frames[carried] = Frame([fragment.piece if fragment else beat for fragment in carried])
+                watcher.post(frame, is_beat=not news)
+            watcher.is_behind = goes_on
+            if rest:
+                watcher.put_back(rest)
+            if watcher.unsent:
+                self._make_due(watcher)
+
+    def _beat(self) -> str:
         return (
             f'<div id="live-beat" hidden data-epoch="{self.epoch}" data-at="{time.time_ns() // 1_000_000}" '
-            f'data-touched="{self._touched_at_ms}" data-health="{self._health}" data-sent="{watcher.frames}"></div>'
+            f'data-touched="{self._touched_at_ms}" data-health="{self._health}"></div>'
         )
 
     # --- Once a second ----------------------------------------------------------------------------------------------
@@ -311,29 +321,6 @@ class Hub:
             for watcher in self.watchers:
                 watcher.beat_at = 0.0
                 self._make_due(watcher)
-
-
-@dataclass(slots=True)
-class _Portion:
-    """Fragments to be rendered in one go, and the sockets that need no later ones."""
-
-    stale: set[Fragment] = field(default_factory=set)
-    batches: list[tuple[Watcher, set[Fragment]]] = field(default_factory=list)
-
-
-def _portions(batches: Iterable[tuple[Watcher, set[Fragment]]]) -> list[_Portion]:
-    """Split the work so that no socket waits for the rendering of much that only others show."""
-    portions = [_Portion()]
-    place: dict[Fragment, int] = {}
-    for watcher, batch in batches:
-        stale = [fragment for fragment in batch if fragment.is_stale]
-        new = [fragment for fragment in stale if fragment not in place]
-        if new and len(portions[-1].stale) >= PORTION:
-            portions.append(_Portion())
-        portions[-1].stale.update(new)
-        place |= dict.fromkeys(new, len(portions) - 1)
-        portions[max((place[fragment] for fragment in stale), default=0)].batches.append((watcher, batch))
-    return portions
 
 
 def _gone(address: Address) -> str:

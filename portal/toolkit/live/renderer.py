@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ import structlog
 from django.db import close_old_connections
 from django.utils import translation
 
-from portal.toolkit.live.fragment import content_of
+from portal.toolkit.live.fragment import Fragment, content_of
 from portal.toolkit.live.topic import topics
 
 logger = structlog.get_logger(__name__)
@@ -27,6 +27,14 @@ class Rendering(NamedTuple):
     content: int  # of fragment.content_of
 
 
+def jobs_of(fragments: Iterable[Fragment]) -> dict[Job, dict[str, Fragment]]:
+    """The fragments by what renders them in one call, then by key."""
+    jobs: dict[Job, dict[str, Fragment]] = {}
+    for fragment in fragments:
+        jobs.setdefault(Job(fragment.address.topic, fragment.language), {})[fragment.address.key] = fragment
+    return jobs
+
+
 class Renderer:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="live-render")
@@ -36,6 +44,12 @@ class Renderer:
     async def render(self, jobs: Mapping[Job, Sequence[str]]) -> dict[Job, dict[str, Rendering]]:
         """Each job's keys in one call of its topic. A topic that raises is left out, and logged the first time."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._render, jobs)
+
+    async def urgent(self, fragments: Iterable[Fragment]) -> frozenset[Fragment]:
+        """Which of these their topics want to be rendered and sent first."""
+        jobs = jobs_of(fragments)
+        chosen = await asyncio.get_running_loop().run_in_executor(self._thread, self._urgent, jobs)
+        return frozenset(jobs[job][key] for job, keys in chosen.items() for key in keys if key in jobs[job])
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -47,6 +61,20 @@ class Renderer:
             return {job: renderings for job, renderings in done if renderings is not None}
         finally:
             close_old_connections()
+
+    def _urgent(self, jobs: Mapping[Job, Mapping[str, Fragment]]) -> dict[Job, frozenset[str]]:
+        close_old_connections()
+        try:
+            return {job: self._urgent_keys(job.topic, list(keys)) for job, keys in jobs.items()}
+        finally:
+            close_old_connections()
+
+    def _urgent_keys(self, topic: str, keys: Sequence[str]) -> frozenset[str]:
+        try:
+            return topics()[topic].urgent(keys)
+        except Exception:  # another app's code, often with the database away: then nothing goes first
+            logger.exception("topic does not say what is urgent", topic=topic)
+            return frozenset()
 
     def _render_topic(self, job: Job, keys: Sequence[str]) -> dict[str, Rendering] | None:
         try:

@@ -17,6 +17,7 @@ from django.contrib.auth.models import AbstractBaseUser
 
 from portal.toolkit.live.admission import DATABASE_AWAY, admit, in_thread, language_of
 from portal.toolkit.live.control import session_tag
+from portal.toolkit.live.frame import EXTENSION, Frame
 from portal.toolkit.live.hub import Hub
 from portal.toolkit.live.topic import Address
 from portal.toolkit.live.watcher import PACES_S, Watcher
@@ -57,7 +58,7 @@ class LiveSocket:
         self._work: list[asyncio.Future[None]] = []
         self.recheck_at = 0.0
         self._watcher = Watcher(
-            self._send_text,
+            scope.get("extensions", {}).get(EXTENSION, self._send_frame),
             language=language_of(query.get("lang", [""])[0], scope["cookies"], scope["headers"]),
             on_control=self._on_control,
             on_stalled=lambda: self._end(TRY_AGAIN_LATER),
@@ -83,7 +84,7 @@ class LiveSocket:
             self._first_wish = {}  # 40 strings, times every socket
             self._hub.join(self._watcher)  # only now: the first frame is the whole state
             self._hub.rechecker.add(self)
-            self._work += map(asyncio.ensure_future, (self._read(), self._watcher.run()))
+            self._work.append(asyncio.ensure_future(self._read()))
             ends: set[asyncio.Future[Any]] = {*self._work, self._ended}
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -107,6 +108,10 @@ class LiveSocket:
         with suppress(TimeoutError, OSError):
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._send({"type": "websocket.close", "code": code})
+
+    async def _send_frame(self, frame: Frame) -> None:
+        """For servers other than uvicorn with our protocol."""
+        await self._send_text(frame.text)
 
     async def _send_text(self, text: str) -> None:
         await self._send({"type": "websocket.send", "text": text})

@@ -1,12 +1,15 @@
-"""One open socket as the hub sees it: what it watches, how often it may be sent to, and the task that sends."""
+"""One open socket as the hub sees it: what it watches, how often it may be sent to, and whether it takes it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
+import structlog
+
 from portal.toolkit.live.fragment import Fragment
+from portal.toolkit.live.frame import Frame
 
 PACES_S = {"high": 1.0, "1": 1.0, "5": 5.0, "15": 15.0, "30": 30.0, "60": 60.0}
 BEAT_EVERY_S = 10.0
@@ -24,24 +27,29 @@ CATCH_UP_S = 1.0
 """The pace counts from the touch, not from when a busy machine got round to it, up to this much: otherwise one hiccup
 would make every later frame late too. Nor do the first frame and lone beats count, for the same reason."""
 
+Send = Callable[[Frame], Awaitable[object] | None]
+"""Hands a frame over: None when it is under way, else what is done once the next may follow."""
+
+logger = structlog.get_logger(__name__)
+
 
 class Watcher:
     """At most one frame is under way; what changes meanwhile is remembered by name only and rendered when it can be
     sent. So a slow socket costs one frame of memory and gets the newest state, never a backlog.
 
-    Lives in its event loop's thread.
+    Lives in its event loop's thread. Only a socket that does not take its frame at once costs a task, until it has.
     """
 
     __slots__ = (
         "_counts_from",
-        "_frame",
         "_gives_s",
         "_paced_from",
-        "_posted",
         "_send",
+        "_sending",
         "_unsent_since",
         "beat_at",
         "frames",
+        "is_behind",
         "language",
         "on_control",
         "on_free",
@@ -55,7 +63,7 @@ class Watcher:
 
     def __init__(
         self,
-        send: Callable[[str], Awaitable[None]],
+        send: Send,
         *,
         language: str,
         on_control: Callable[[dict[str, Any]], None],
@@ -68,7 +76,10 @@ class Watcher:
         self.on_free: Callable[[Watcher], None] = lambda _watcher: None  # the hub's, once it has joined
         self.watched: dict[Fragment, int] = {}
         """Each with the serial that was sent last; 0 = nothing yet."""
-        self.unsent: set[Fragment] = set()
+        self.unsent: dict[Fragment, None] = {}
+        """What changed since; in order, so that sockets of the same screen get the very same frame."""
+        self.is_behind = False
+        """Whether what is unsent is the rest of a frame that would have been too long: the pace does not hold it."""
         self.pace_s = PACES_S["high"]
         self.frames = 0
         self.beat_at = 0.0
@@ -77,16 +88,17 @@ class Watcher:
         """Where in the schedule's heap it waits."""
         self._paced_from = NEVER
         self._unsent_since = self._counts_from = self._gives_s = 0.0
-        self._frame = ""
-        self._posted = asyncio.Event()
+        self._sending: asyncio.Future[None] | None = None
 
     @property
     def is_busy(self) -> bool:
-        return self._frame != "" or self.sending_since is not None
+        return self.sending_since is not None
 
     @property
     def ready_at(self) -> float:
         """When the next frame may go, in the loop's time: with what is unsent, or earlier with a beat alone."""
+        if self.is_behind:
+            return NEVER
         return min(self.beat_at, self._data_at - SLACK_S) if self.unsent else self.beat_at
 
     @property
@@ -94,11 +106,11 @@ class Watcher:
         """When the pace allows the next frame with data."""
         return self._paced_from + self.pace_s
 
-    def take_unsent(self, now: float) -> set[Fragment]:
+    def take_unsent(self, now: float) -> dict[Fragment, None]:
         """What the next frame should carry; nothing while the pace does not allow it."""
-        if self._data_at - SLACK_S > now:
-            return set()
-        taken, self.unsent = self.unsent, set()
+        if self._data_at - SLACK_S > now and not self.is_behind:
+            return {}
+        taken, self.unsent = self.unsent, {}
         self._counts_from = max(self._unsent_since, now - CATCH_UP_S)
         self._gives_s = GIVE_S if now - self._unsent_since < 0.8 * self.pace_s else 0.0
         return taken
@@ -108,35 +120,46 @@ class Watcher:
         is_first = not self.unsent
         if is_first:
             self._unsent_since = now
-        self.unsent.add(fragment)
+        self.unsent[fragment] = None
         return is_first
+
+    def put_back(self, fragments: Iterable[Fragment]) -> None:
+        """These were to go with the last frame; they go as soon as the socket takes them."""
+        self.unsent = dict.fromkeys(fragments) | self.unsent
+        self.is_behind = True
 
     def forget_what_was_sent(self) -> None:
         """From now on as after a fresh connect: whole state, as soon as the socket takes it."""
         self.watched = dict.fromkeys(self.watched, 0)
-        self.unsent = set(self.watched)
+        self.unsent = dict.fromkeys(self.watched)
 
-    def post(self, frame: str, *, is_beat: bool) -> None:
-        """Hand the next frame to the sending task. The watcher must not be busy."""
+    def post(self, frame: Frame, *, is_beat: bool) -> None:
+        """Hand over the next frame. The watcher must not be busy."""
         assert not self.is_busy
-        if not is_beat:
+        if not (is_beat or self.is_behind):
             paced_from = self._data_at - self._gives_s
             first_from = self._counts_from - PACES_S["high"]
             self._paced_from = first_from if self._paced_from == NEVER else max(paced_from, self._counts_from)
-        self._frame = frame
-        self._posted.set()
+        self.frames += 1
+        taken = self._send(frame)
+        if taken is not None:
+            self.sending_since = asyncio.get_running_loop().time()
+            self._sending = asyncio.ensure_future(self._wait_for(taken))
 
-    async def run(self) -> None:
-        """Send frames until cancelled, or until sending raises because the other side is gone."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await self._posted.wait()
-            self._posted.clear()
-            frame, self._frame = self._frame, ""
-            self.sending_since = loop.time()
-            await self._send(frame)
-            del frame  # not kept until the next: a whole screen can be 100 KB, times every socket
-            self.sending_since = None
-            self.frames += 1
-            if self.unsent:
-                self.on_free(self)
+    def close(self) -> None:
+        """Wait for nothing any more."""
+        if self._sending is not None:
+            self._sending.cancel()
+
+    async def _wait_for(self, taken: Awaitable[object]) -> None:
+        try:
+            await taken
+        except OSError:
+            return  # the other side is gone: it stays busy until it leaves
+        except Exception:  # else nobody would ever look at this task
+            logger.exception("live socket does not send")
+            self.on_stalled()
+            return
+        self.sending_since = self._sending = None
+        if self.unsent:
+            self.on_free(self)

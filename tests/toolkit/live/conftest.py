@@ -24,7 +24,9 @@ from portal.accounts.models import User
 from portal.toolkit.live import hub as hub_module
 from portal.toolkit.live import topic as topic_module
 from portal.toolkit.live import watcher as watcher_module
+from portal.toolkit.live.frame import Frame
 from portal.toolkit.live.hub import Hub
+from portal.toolkit.live.protocol import LiveProtocol
 from portal.toolkit.live.topic import Address, Topic
 from portal.toolkit.live.watcher import Watcher
 
@@ -68,11 +70,10 @@ class End:
         self.reads = asyncio.Event()
         self.reads.set()
         self.watcher = Watcher(self._take, language=language, on_control=lambda said: None, on_stalled=self._on_stalled)
-        self._sender = asyncio.create_task(self.watcher.run())
 
-    async def _take(self, frame: str) -> None:
+    async def _take(self, frame: Frame) -> None:
         await self.reads.wait()
-        self.frames.append((asyncio.get_running_loop().time(), frame))
+        self.frames.append((asyncio.get_running_loop().time(), frame.text))
 
     def _on_stalled(self) -> None:
         self.stalled = True
@@ -87,7 +88,6 @@ class End:
 
     def leave(self) -> None:
         self.hub.leave(self.watcher)
-        self._sender.cancel()
 
     @property
     def bodies(self) -> list[str]:
@@ -166,7 +166,7 @@ class Portal:
 
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
-        options: dict[str, Any] = {"ws": "websockets-sansio", "log_config": None, "timeout_graceful_shutdown": 3}
+        options: dict[str, Any] = {"ws": LiveProtocol, "log_config": None, "timeout_graceful_shutdown": 3}
         self._server = uvicorn.Server(uvicorn.Config(application, ws_per_message_deflate=False, **options))
         self._thread = threading.Thread(target=self._server.run, args=([self._listener],))
 
