@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from csp.constants import SELF
+from django.conf import settings
+from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.utils.deprecation import MiddlewareMixin
 
 from portal.toolkit import deadline
 from portal.toolkit.api import error, words_for
+from portal.toolkit.live.apart import live_url
 
 PROBES = frozenset({"/healthz", "/readyz"})
 PAGE_METHODS = ("GET", "HEAD", "POST", "OPTIONS")
@@ -42,6 +48,17 @@ class PermissionsPolicyMiddleware(MiddlewareMixin):
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         response.headers.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
+        return response
+
+
+class LivePortMiddleware(MiddlewareMixin):
+    """A page may connect to the portal itself, and to where it is told to find what is pushed."""
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        if settings.LIVE_PORT and response.headers.get("Content-Type", "").startswith("text/html"):
+            with suppress(DisallowedHost):
+                place = live_url(request)
+                response._csp_update = {"connect-src": [SELF, place, place.replace("http", "ws", 1)]}  # type: ignore[attr-defined]
         return response
 
 

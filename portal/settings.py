@@ -33,6 +33,7 @@ DEBUG = env.flag("PORTAL_DEBUG")
 SECRET_KEY = env.text("PORTAL_SECRET_KEY")
 # For passwords of sources; the first encrypts, all decrypt. A key of its own lets the other one be changed.
 ENCRYPTION_KEYS = env.words("PORTAL_ENCRYPTION_KEYS", (SECRET_KEY,))
+PROCESS = env.text("PORTAL_PROCESS")  # its name, where there is more than one
 PORTAL_URL = env.text("PORTAL_URL", "http://127.0.0.1:8000").rstrip("/")
 TLS_ON = PORTAL_URL.startswith("https://")
 ALLOWED_HOSTS = env.words("PORTAL_HOSTS", ("127.0.0.1", "localhost", "[::1]"))
@@ -41,6 +42,8 @@ BEHIND_PROXY = env.flag("PORTAL_BEHIND_PROXY")
 SCRAPE_ALLOW = env.words("PORTAL_SCRAPE_ALLOW")
 RETENTION_DAYS = env.whole("PORTAL_RETENTION_DAYS", 14, least=1, most=3650)
 INCIDENT_DAYS = env.whole("PORTAL_INCIDENT_DAYS", 400, least=1, most=36_500)
+# Where processes of their own serve what is pushed, on the host that the page came from; 0: where the pages are.
+LIVE_PORT = env.whole("PORTAL_LIVE_PORT", 0, least=0, most=65_535)
 # Sockets and streams that are open at once: in each web process, and of one person in it.
 LIVE_SOCKETS = env.whole("PORTAL_LIVE_SOCKETS", 12_000, least=1, most=1_000_000)
 LIVE_SOCKETS_PER_PERSON = env.whole("PORTAL_LIVE_SOCKETS_PER_PERSON", 50, least=1, most=1_000_000)
@@ -82,6 +85,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
+    "portal.middleware.LivePortMiddleware",
     "portal.middleware.PermissionsPolicyMiddleware",
     "portal.middleware.PageMethodsMiddleware",
     "portal.middleware.ProbeMiddleware",
@@ -146,6 +150,8 @@ if _redis and _redis.scheme != "unix":
     REDIS_OPTIONS["socket_keepalive_options"] = keep_alive(seconds=30)
 REDIS_POOL = env.whole("PORTAL_REDIS_POOL", 100, least=4, most=10_000)
 REDIS_RETRIES = env.whole("PORTAL_REDIS_RETRIES", 3, least=0, most=10)
+
+LIVE_DEFLATE = env.flag("PORTAL_LIVE_DEFLATE")
 
 # Rate limits and allauth's bookkeeping live in the database: a FLUSHALL must not open the door to password guessing.
 CACHES: dict[str, dict[str, Any]] = {

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooSlow
 from functools import cache
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.db import DatabaseError, OperationalError, connection
 from django.db.migrations.loader import MigrationLoader
@@ -37,13 +38,18 @@ def healthz(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
-    """Whether pages can be served: 200 or 503 within 2 s, as {"status", "checks": {name: word}}.
+    """Whether this process can serve: 200 or 503 within 2 s, as {"status", "process", "checks": {name: word}}.
+
+    `process` is its name under `up`, "" else.
 
     Redis is reported but does not make the portal unready: pages are rendered from PostgreSQL without it.
     """
     checks = {"postgresql": _within(DEADLINE_S, _postgresql), "redis": _within(DEADLINE_S, _redis)}
     ready = checks["postgresql"] == "ok"
-    return JsonResponse({"status": "ready" if ready else "unready", "checks": checks}, status=200 if ready else 503)
+    return JsonResponse(
+        {"status": "ready" if ready else "unready", "process": settings.PROCESS, "checks": checks},
+        status=200 if ready else 503,
+    )
 
 
 def _within(seconds: float, check: Callable[[], str]) -> str:

@@ -11,27 +11,38 @@ import psutil
 from portal.embedded.errors import StartError
 
 EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104 (compared with, not listened on)
+BACKLOG = 2048  # connections that wait to be taken; the kernel may allow fewer
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
-def check_port(host: str, port: int, option: str = "--port") -> int:
-    """`port`, or a free one for 0. Raises StartError when nobody could listen there."""
+def listen(host: str, port: int, option: str = "--port") -> socket.socket:
+    """Listens on `port`, or on a free one for 0; programs inherit it. Raises StartError when nobody can listen there.
+
+    From now on a connection waits until one of them takes it, and is not refused while they start or after one died.
+    """
     if not 0 <= port <= 65535:
         raise StartError(f"{option} {port}: use a number from 1 to 65535, or 0 for a free one.")
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-            listener.listen()
-            bound: int = listener.getsockname()[1]
+        return _listener(host, port)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise StartError(f"Port {port} is taken{_by_whom(port)}: choose another with {option}.") from None
         if error.errno == errno.EACCES:
             raise StartError(f"Port {port} needs root: choose one from 1024 on with {option}.") from None
         raise StartError(f"--host {host}: this machine cannot listen there ({error.strerror}).") from None
-    return bound
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def public_url(host: str, port: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,30 +24,37 @@ class Program:
     stop_within_s: int = 10
 
 
-def portal_programs(run: Path, host: str, port: int, intake_port: int | None = None) -> list[Program]:
+def portal_programs(run: Path, doors: Mapping[str, int], *, web: int = 1, live: int = 0) -> list[Program]:
     """Web, the two workers and beat: one process each, as a process with everything loaded takes 100 MB.
 
-    With `intake_port` one more, for what programs send.
+    More of them with `web`; `live` processes for sockets, SSE and polling; one for what programs send when there is
+    such a door. `doors`: "web", "live", "intake" → the listening socket (its number) that their processes share.
     """
-    served = ["--timeout-graceful-shutdown", "3", "--no-server-header", "--no-proxy-headers", "--no-access-log"]
-    web = ["uvicorn", "portal.asgi:application", "--host", host, "--port", str(port), *served]
-    web += ["--ws", "websockets-sansio", "--ws-max-size", "65536", "--ws-per-message-deflate", "false"]
     celery = ["celery", "-A", "portal"]
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"]
     beat = [*celery, "beat", "--schedule", str(run / "beat-schedule"), "--pidfile", "", "--loglevel", "WARNING"]
     modules = {
-        "web": web,
+        **{name: _server("web", doors["web"]) for name in numbered("web", web)},
+        **{name: _server("live", doors["live"]) for name in numbered("live", live)},
         "worker-fast": [*celery, "worker", "-n", "fast@portal", "-Q", "fast", "--pool", "threads", "-c", "8", *quiet],
         "worker-bulk": [*celery, "worker", "-n", "bulk@portal", "-Q", "bulk", "--pool", "threads", "-c", "2", *quiet],
         "beat": beat,
     }
-    if intake_port is not None:
-        intake = ["uvicorn", "portal.intake_asgi:application", "--host", host, "--port", str(intake_port), *served]
-        modules["intake"] = [*intake, "--ws", "none", "--lifespan", "off"]
+    if "intake" in doors:
+        modules["intake"] = _server("intake", doors["intake"])
     return [
         Program(name, as_child(name, run, signal.SIGTERM, [sys.executable, "-m", *arguments]))
         for name, arguments in modules.items()
     ]
+
+
+def numbered(name: str, count: int) -> list[str]:
+    """The first is called as if it were the only one: web, web-2, web-3."""
+    return [name if number == 1 else f"{name}-{number}" for number in range(1, count + 1)]
+
+
+def _server(door: str, fd: int) -> list[str]:
+    return ["portal.embedded.serve", door, "--fd", str(fd)]
 
 
 def supervisor_config(data: Path, sockets: Path, services: Iterable[Service], portal: Iterable[Program]) -> str:
@@ -84,6 +91,7 @@ def _section(program: Program, log: Path, *, at_once: bool) -> Sequence[str]:
         f"[program:{program.name}]",
         f"command = {_plain(shlex.join(program.command))}",
         f"directory = {_plain(ROOT)}",
+        f'environment = PORTAL_PROCESS="{program.name}"',
         f"autostart = {str(at_once).lower()}",
         "autorestart = true",
         "startsecs = 0",

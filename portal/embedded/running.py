@@ -25,7 +25,7 @@ STOP_TIMEOUT_S = 40.0
 
 @dataclass
 class RunningPortal:
-    """`pids()` names the children: postgres, redis, mail, web, worker-fast, worker-bulk, beat."""
+    """`pids()` names the children: postgres, redis, mail, web, worker-fast, worker-bulk, beat; and web-2, live, … ."""
 
     process: subprocess.Popen[bytes]
     data: Path
@@ -33,10 +33,13 @@ class RunningPortal:
 
     @classmethod
     def start(
-        cls, data: Path, *, servers: int = 0, port: int = 0, intake: int = 0, env: Mapping[str, str] | None = None
+        cls, data: Path, *, servers: int = 0, port: int = 0, env: Mapping[str, str] | None = None, **processes: int
     ) -> RunningPortal:
-        """Ready when it returns. On failure the exception carries what `up` said and the ends of its logs."""
-        portal = cls.launch(data, servers=servers, port=port, intake=intake, env=env)
+        """Ready when it returns; `processes` as in `up --web 2 --live 1 --intake 1`.
+
+        On failure the exception carries what `up` said and the ends of its logs.
+        """
+        portal = cls.launch(data, servers=servers, port=port, env=env, **processes)
         deadline = time.monotonic() + START_TIMEOUT_S
         while "OpenManager is ready" not in portal.said():
             if portal.process.poll() is not None or time.monotonic() > deadline:
@@ -48,12 +51,13 @@ class RunningPortal:
 
     @classmethod
     def launch(
-        cls, data: Path, *, servers: int = 0, port: int = 0, intake: int = 0, env: Mapping[str, str] | None = None
+        cls, data: Path, *, servers: int = 0, port: int = 0, env: Mapping[str, str] | None = None, **processes: int
     ) -> RunningPortal:
         """Started, and not waited for."""
         output = data.with_name(f"{data.name}.out")
         command = [sys.executable, str(ROOT / "manage.py"), "up", "--port", str(port)]
-        command += ["--data", str(data), "--servers", str(servers), "--intake", str(intake)]
+        command += ["--data", str(data), "--servers", str(servers)]
+        command += [word for name, count in processes.items() for word in (f"--{name}", str(count))]
         with output.open("wb") as file:
             process = subprocess.Popen(
                 command,
@@ -67,7 +71,7 @@ class RunningPortal:
 
     @property
     def demo(self) -> dict[str, str]:
-        """url, username, password, push_token, read_token, intake_url."""
+        """url, username, password, push_token, read_token, intake_url, live_url."""
         found: dict[str, str] = json.loads((self.data / "demo.json").read_text())
         return found
 
@@ -139,10 +143,10 @@ def remove_data(data: Path) -> None:
 
 @contextmanager
 def running_portal(
-    data: Path, *, servers: int = 0, intake: int = 0, env: Mapping[str, str] | None = None
+    data: Path, *, servers: int = 0, env: Mapping[str, str] | None = None, **processes: int
 ) -> Iterator[RunningPortal]:
     """A ready portal that is gone afterwards, with its data."""
-    portal = RunningPortal.start(data, servers=servers, intake=intake, env=env)
+    portal = RunningPortal.start(data, servers=servers, env=env, **processes)
     try:
         yield portal
     finally:

@@ -1,6 +1,6 @@
 """From running services to a ready portal: migrate, prepare, start web, workers and beat, and say where it is.
 
-python -m portal.embedded.start DATA --servers N [--own postgres,redis,mail] [--intake URL]
+python -m portal.embedded.start DATA --servers N --web URL [--own postgres,redis,mail] [--live URL] [--intake URL]
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ import argparse
 import gc
 import json
 import os
-import socket
 import sys
 import time
 import traceback
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 from xmlrpc.client import ServerProxy
@@ -30,13 +30,19 @@ from portal.embedded.services import VARIABLES, is_ready
 
 OWN_TIMEOUT_S = 60.0  # a database that was killed replays its log first
 GIVEN_TIMEOUT_S = 10.0
-WEB_TIMEOUT_S = 120.0
-FAILED_STARTS = 3  # of the web process, one after the other: waiting longer would change nothing
+DOOR_TIMEOUT_S = 120.0
+ASK_TIMEOUT_S = 3.0
+FAILED_STARTS = 3  # of a process, one after the other: waiting longer would change nothing
+NAMES = {"web": "The web process", "live": "The live process", "intake": "The intake"}
 USERNAME = "demo"
 
 
-def start(data: Path, servers: int, own: frozenset[str], intake_url: str = "") -> None:
-    """Everything up to the ready line. Raises StartError."""
+def start(data: Path, servers: int, own: frozenset[str], doors: Mapping[str, str]) -> None:
+    """Everything up to the ready line. Raises StartError.
+
+    `doors`: where the web processes listen ("web"), and those for what is pushed ("live") and what programs send
+    ("intake"), "" when there are none.
+    """
     kept = Kept.read(data)
     load_django()  # a second of imports, in which the services come up
     check_settings()
@@ -45,9 +51,11 @@ def start(data: Path, servers: int, own: frozenset[str], intake_url: str = "") -
     prepare_database(kept, servers)
     _say("Starting web, workers and beat …")
     control(socket_folder(data / "run")).supervisor.startProcessGroup(PORTAL, False)
-    wait_for_web(data)
-    if intake_url:
-        wait_for_intake(data, intake_url)
+    wait_for_door(data, "web", doors["web"])
+    if doors["live"]:
+        wait_for_door(data, "live", doors["live"])
+    if doors["intake"]:
+        wait_for_door(data, "intake", doors["intake"], ready=lambda _status: True)  # whatever it answers
     url = os.environ["PORTAL_URL"].rstrip("/") + "/"
     demo = {
         "url": url,
@@ -55,11 +63,12 @@ def start(data: Path, servers: int, own: frozenset[str], intake_url: str = "") -
         "password": kept.demo_password,
         "push_token": kept.push_token,
         "read_token": kept.read_token,
-        "intake_url": intake_url or url.rstrip("/"),
+        "intake_url": doors["intake"] or url.rstrip("/"),
+        "live_url": doors["live"] or url.rstrip("/"),
     }
     write_private(data / "demo.json", json.dumps(demo, indent=2) + "\n")
-    if intake_url:
-        _say(f"Programs send to {intake_url}")
+    if doors["intake"]:
+        _say(f"Programs send to {doors['intake']}")
     _say(f"OpenManager is ready: {url}  user {USERNAME}  password {kept.demo_password}")
 
 
@@ -117,40 +126,32 @@ def control(sockets: Path) -> ServerProxy:
     return ServerProxy("http://127.0.0.1", transport=transport)
 
 
-def wait_for_web(data: Path) -> None:
-    """Until the portal says itself that it is ready."""
-    url = f"http://127.0.0.1:{os.environ['PORTAL_PORT']}/readyz"
-    asked = urllib.request.Request(url, headers={"Host": urlsplit(os.environ["PORTAL_URL"]).netloc})  # of PORTAL_HOSTS
-    deadline = time.monotonic() + WEB_TIMEOUT_S
+def wait_for_door(
+    data: Path, door: str, base: str, *, ready: Callable[[int], bool] = lambda status: status == 200
+) -> None:
+    """Until the processes behind it say themselves that they are ready. Raises StartError.
+
+    They can be connected to from the beginning: the socket is the supervisor's.
+    """
+    named = {"Host": urlsplit(os.environ["PORTAL_URL"]).netloc}  # of PORTAL_HOSTS
+    asked = urllib.request.Request(f"{base}/readyz", headers=named)  # noqa: S310 (an http URL of our own)
+    deadline = time.monotonic() + DOOR_TIMEOUT_S
     said = ""
     while time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(asked, timeout=5) as answer:  # noqa: S310 (an http URL of our own)
-                if answer.status == 200:
+            with urllib.request.urlopen(asked, timeout=ASK_TIMEOUT_S) as answer:  # noqa: S310
+                if ready(answer.status):
                     return
         except urllib.error.HTTPError as error:
+            if ready(error.code):
+                return
             said = error.read(300).decode(errors="replace")
         except OSError:
             pass
-        if quick_ends(data / "run", "web") >= FAILED_STARTS:
-            raise StartError(f"The web process ends as soon as it starts; {_last_line(data, 'web')}")
+        if quick_ends(data / "run", door) >= FAILED_STARTS:
+            raise StartError(f"{NAMES[door]} ends as soon as it starts; {_last_line(data, door)}")
         time.sleep(0.05)
-    raise StartError(f"The portal did not become ready in {WEB_TIMEOUT_S:.0f} s; {said or _last_line(data, 'web')}")
-
-
-def wait_for_intake(data: Path, url: str) -> None:
-    """Until it listens."""
-    where = urlsplit(url)
-    deadline = time.monotonic() + WEB_TIMEOUT_S
-    while time.monotonic() < deadline:
-        try:
-            with socket.create_connection((where.hostname or "", where.port or 80), timeout=5):
-                return
-        except OSError:
-            time.sleep(0.05)
-        if quick_ends(data / "run", "intake") >= FAILED_STARTS:
-            raise StartError(f"The intake ends as soon as it starts; {_last_line(data, 'intake')}")
-    raise StartError(f"The intake did not become ready in {WEB_TIMEOUT_S:.0f} s; {_last_line(data, 'intake')}")
+    raise StartError(f"{NAMES[door]} did not become ready in {DOOR_TIMEOUT_S:.0f} s; {said or _last_line(data, door)}")
 
 
 def _last_line(data: Path, name: str) -> str:
@@ -168,10 +169,12 @@ def main() -> int:
     parser.add_argument("data", type=Path)
     parser.add_argument("--servers", type=int, required=True)
     parser.add_argument("--own", default="")
-    parser.add_argument("--intake", default="", help="the address of the intake, when it is a process of its own")
+    for door in NAMES:
+        parser.add_argument(f"--{door}", default="", help="where its processes listen, when there are such")
     options = parser.parse_args()
     try:
-        start(options.data, options.servers, frozenset(options.own.split(",")), options.intake)
+        doors = {door: getattr(options, door) for door in NAMES}
+        start(options.data, options.servers, frozenset(options.own.split(",")), doors)
     except StartError as error:
         print(error, file=sys.stderr, flush=True)
         return 1

@@ -1,7 +1,8 @@
 """The process that `up` becomes: supervisor in the foreground, with a starter beside it that brings the portal up.
 
-    python -m portal.embedded.supervise SUPERVISORD.CONF STARTER…
+    python -m portal.embedded.supervise SUPERVISORD.CONF FD,FD… STARTER…
 
+FD: listening sockets that it holds for its programs; each inherits those of which it is told with `--fd`.
 When the starter fails, everything is stopped and the exit code is 1. Closing the terminal stops it like Ctrl-C.
 """
 
@@ -12,7 +13,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from supervisor import events
 from supervisor.medusa import asyncore_25 as asyncore
@@ -24,8 +26,9 @@ TURN_S = 0.1
 
 
 class Options(ServerOptions):  # type: ignore[misc]
-    """supervisor's options and system calls, with our signals and our starter."""
+    """supervisor's options and system calls, with our signals, our starter and our listening sockets."""
 
+    listeners: frozenset[int] = frozenset()
     starter: subprocess.Popen[bytes] | None = None
     starter_failed = False
     mood: int
@@ -40,6 +43,17 @@ class Options(ServerOptions):  # type: ignore[misc]
         """To supervisor SIGHUP means "read the configuration again"; to us that the terminal was closed."""
         number: int | None = super().get_signal()
         return signal.SIGTERM if number == signal.SIGHUP else number
+
+    def close_fd(self, fd: int) -> None:
+        """Asked, in a child that is to become a program, to close everything: all but what `execve` decides about."""
+        if fd not in self.listeners:
+            super().close_fd(fd)
+
+    def execve(self, filename: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
+        told = {value for option, value in pairwise(argv) if option == "--fd"}
+        for fd in self.listeners:
+            os.set_inheritable(fd, str(fd) in told)
+        super().execve(filename, argv, env)
 
     def waitpid(self) -> tuple[int | None, int | None]:
         pid, status = super().waitpid()
@@ -75,8 +89,9 @@ def main(arguments: Sequence[str]) -> int:
     options = Options()
     options.realize(["-n", "-c", arguments[0]])
     options.first, options.test = True, False
+    options.listeners = frozenset(map(int, arguments[1].split(",")))
     with contextlib.suppress(asyncore.ExitNow):  # supervisor's way to say that everything has stopped
-        Foreground(options, arguments[1:]).main()
+        Foreground(options, arguments[2:]).main()
     options.close_httpservers()
     options.close_logger()
     return int(options.starter_failed)

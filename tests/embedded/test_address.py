@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from portal.embedded.address import check_port, host_names, public_url
+from portal.embedded.address import host_names, listen, public_url
 from portal.embedded.errors import StartError
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 (what a person may type)
@@ -15,23 +15,22 @@ def test_a_taken_port_says_by_whom_and_what_to_do() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(StartError, match=rf"Port {port} is taken by .+ \(process {os.getpid()}\): choose another"):
-            check_port("127.0.0.1", port)
+            listen("127.0.0.1", port)
 
 
 def test_port_0_becomes_a_free_one() -> None:
-    port = check_port("127.0.0.1", 0)
-    with socket.create_server(("127.0.0.1", port)):
-        assert port > 0
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        assert listener.getsockname()[1] > 0
 
 
 def test_an_address_of_another_machine_is_refused() -> None:
     with pytest.raises(StartError, match=r"--host 192\.0\.2\.1: this machine cannot listen there"):
-        check_port("192.0.2.1", 0)
+        listen("192.0.2.1", 0)
 
 
 def test_a_number_that_is_no_port_is_refused() -> None:
     with pytest.raises(StartError, match="--port 70000: use a number from 1 to 65535"):
-        check_port("127.0.0.1", 70000)
+        listen("127.0.0.1", 70000)
 
 
 def test_only_loopback_names_are_accepted_until_it_is_opened() -> None:

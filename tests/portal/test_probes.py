@@ -28,7 +28,7 @@ def test_the_process_says_it_is_alive_without_asking_anyone(
 def test_it_is_ready_when_postgresql_answers_and_is_migrated(client: Client) -> None:
     answer = client.get("/readyz")
     assert answer.status_code == 200
-    assert answer.json() == {"status": "ready", "checks": {"postgresql": "ok", "redis": "ok"}}
+    assert answer.json() == {"status": "ready", "process": "", "checks": {"postgresql": "ok", "redis": "ok"}}
 
 
 @pytest.mark.django_db(transaction=True)

@@ -6,15 +6,18 @@ import fcntl
 import os
 import resource
 import signal
+import socket
 import sys
 from argparse import ArgumentTypeError
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
 from portal.embedded import mail
-from portal.embedded.address import check_port, host_names, public_url
+from portal.embedded.address import host_names, listen, public_url
 from portal.embedded.errors import StartError, of_disk
 from portal.embedded.folders import open_data, socket_folder, write_private
 from portal.embedded.kept import Kept
@@ -24,6 +27,28 @@ from portal.embedded.programs import portal_programs, supervisor_config
 from portal.embedded.services import ROOT, VARIABLES, Place, Service, as_child, prepare
 
 MOST_OPEN_FILES = 65_536  # every live socket is one
+MOST_PROCESSES = 8
+
+
+@dataclass(frozen=True)
+class Doors:
+    """Where the portal listens, each None when the web processes do that too, and how many processes share it."""
+
+    host: str
+    port: int
+    live_port: int | None = None
+    intake_port: int | None = None
+    web: int = 1
+    live: int = 0
+
+    def listen(self) -> dict[str, socket.socket]:
+        """Raises StartError when a port cannot be had."""
+        wanted = {"web": (self.port, "--port")}
+        if self.live_port is not None:
+            wanted["live"] = (self.live_port, "--live-port")
+        if self.intake_port is not None:
+            wanted["intake"] = (self.intake_port, "--intake-port")
+        return {door: listen(self.host, port, option) for door, (port, option) in wanted.items()}
 
 
 class Command(BaseCommand):
@@ -33,6 +58,19 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
         parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: %(default)s)")
+        parser.add_argument(
+            "--web", type=int, choices=range(1, MOST_PROCESSES + 1), default=1, help="web processes (default: 1)"
+        )
+        parser.add_argument(
+            "--live",
+            type=int,
+            choices=range(MOST_PROCESSES + 1),
+            default=0,
+            help="processes of their own for what is pushed to pages (default: 0, the web processes do it)",
+        )
+        parser.add_argument(
+            "--live-port", type=int, help="where those listen, 0 takes a free one (default: the second after --port)"
+        )
         parser.add_argument(
             "--intake", type=int, choices=(0, 1), default=0, help="1: what programs send gets a process of its own"
         )
@@ -51,10 +89,15 @@ class Command(BaseCommand):
         try:
             command = assemble(
                 Path(options["data"]).absolute(),
-                options["host"],
-                options["port"],
                 options["servers"],
-                intake_port=_intake_port(options) if options["intake"] else None,
+                Doors(
+                    options["host"],
+                    options["port"],
+                    live_port=_port(options, "live", 2) if options["live"] else None,
+                    intake_port=_port(options, "intake", 1) if options["intake"] else None,
+                    web=options["web"],
+                    live=options["live"],
+                ),
             )
         except StartError as error:
             sys.exit(str(error))
@@ -66,33 +109,34 @@ class Command(BaseCommand):
         os.execv(command[0], command)  # noqa: S606 (no shell is meant)
 
 
-def assemble(data: Path, host: str, port: int, servers: int, *, intake_port: int | None = None) -> list[str]:
-    """Lay everything out in `data` and in this process's environment; the command that runs it. Raises StartError.
-
-    Without `intake_port` the web process takes what programs send.
-    """
+def assemble(data: Path, servers: int, doors: Doors) -> list[str]:
+    """Lay everything out in `data` and in this process's environment; the command that runs it. Raises StartError."""
     data = open_data(data)
     hold_lock(data)
     kept = Kept.read_or_make(data)
     if ended := end_left_overs(data / "run"):
         print(f"Ended what an earlier run had left: {', '.join(ended)}", flush=True)
-    port = check_port(host, port)
-    intake_port = None if intake_port is None else check_port(host, intake_port, "--intake-port")
+    listeners = doors.listen()
+    ports = {door: listener.getsockname()[1] for door, listener in listeners.items()}
+    fds = {door: listener.detach() for door, listener in listeners.items()}  # for good
     print("Starting PostgreSQL, Redis and mail …", flush=True)
     services = prepare_services(data, kept)
-    set_environment(data, kept, services, host, port)
+    set_environment(data, kept, services, doors.host, ports)
     raise_open_files()
     sockets = socket_folder(data / "run")
     config = data / "run" / "supervisord.conf"
-    config.write_text(
-        supervisor_config(data, sockets, services, portal_programs(data / "run", host, port, intake_port))
-    )
+    programs = portal_programs(data / "run", fds, web=doors.web, live=doors.live)
+    config.write_text(supervisor_config(data, sockets, services, programs))
     own = ",".join(service.name for service in services)
     start = [sys.executable, "-m", "portal.embedded.start", str(data), "--servers", str(servers), "--own", own]
-    start += [] if intake_port is None else ["--intake", public_url(host, intake_port)]
+    for door, port in ports.items():
+        start += [f"--{door}", public_url(doors.host, port)]
     starter = as_child("start", data / "run", signal.SIGTERM, start)
     os.chdir(ROOT)
-    return [sys.executable, "-m", "portal.embedded.supervise", str(config), *starter]
+    for fd in fds.values():
+        os.set_inheritable(fd, True)
+    held = ",".join(map(str, fds.values()))
+    return [sys.executable, "-m", "portal.embedded.supervise", str(config), held, *starter]
 
 
 def hold_lock(data: Path) -> None:
@@ -117,20 +161,24 @@ def prepare_services(data: Path, kept: Kept) -> list[Service]:
     return prepare(os.environ, place, kept.postgres_password, mail.free_port())
 
 
-def set_environment(data: Path, kept: Kept, services: list[Service], host: str, port: int) -> None:
-    """What all processes read. What was decided here, not given, is kept for commands beside a running `up`."""
+def set_environment(data: Path, kept: Kept, services: list[Service], host: str, ports: Mapping[str, int]) -> None:
+    """What all processes read. What was decided here, not given, is kept for commands beside a running `up`.
+
+    With a PORTAL_URL that was given there is a proxy, which knows the live processes and hides their port.
+    """
     decided = {
         **{VARIABLES[service.name]: service.url for service in services},
         "PORTAL_SECRET_KEY": kept.secret_key,
         "PORTAL_ENCRYPTION_KEYS": kept.encryption_key,
-        "PORTAL_URL": public_url(host, port),
+        "PORTAL_URL": public_url(host, ports["web"]),
         "PORTAL_HOSTS": ",".join(host_names(host)),
     }
+    if "live" in ports and not os.environ.get("PORTAL_URL", "").strip():
+        decided["PORTAL_LIVE_PORT"] = str(ports["live"])
     decided = {name: value for name, value in decided.items() if not os.environ.get(name, "").strip()}
     write_private(data / "portal.env", "".join(f"{name}={value}\n" for name, value in decided.items()))
     os.environ.update(decided)
     os.environ["PORTAL_DATA"] = str(data)
-    os.environ["PORTAL_PORT"] = str(port)
 
 
 def raise_open_files() -> None:
@@ -140,10 +188,10 @@ def raise_open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _intake_port(options: dict[str, Any]) -> int:
-    given: int | None = options["intake_port"]
+def _port(options: dict[str, Any], door: str, after: int) -> int:
+    given: int | None = options[f"{door}_port"]
     if given is None:
-        return options["port"] + 1 if options["port"] else 0
+        return options["port"] + after if options["port"] else 0
     return given
 
 

@@ -10,6 +10,8 @@ from django.http.request import split_domain_port, validate_host
 
 from portal.toolkit.live.limits import Application, Receive, Scope, Send
 
+DEFAULT_PORTS = {"http": "80", "https": "443"}
+
 
 def own_pages_only(application: Application) -> Application:
     """Wrap the sockets: what a page of another origin asks for is answered with 403."""
@@ -26,12 +28,23 @@ def own_pages_only(application: Application) -> Application:
 
 def is_own_page(scope: Scope) -> bool:
     """By the rule for forms: the origin is the very one that was asked, scheme and port included, under one of
-    PORTAL_HOSTS; or PORTAL_URL's. Another port of the same host gets the same cookies, and is another site."""
-    origin = _only(scope["headers"], b"origin").lower()
-    host = _only(scope["headers"], b"host").lower()
+    PORTAL_HOSTS; or PORTAL_URL's. Another port of the same host gets the same cookies, and is another site: only from
+    PORTAL_LIVE_PORT, where there are no pages, to the one that the pages are on it is the same."""
+    origin = header(scope["headers"], b"origin").lower()
+    host = header(scope["headers"], b"host").lower()
     if not origin or not validate_host(split_domain_port(host)[0], settings.ALLOWED_HOSTS):
         return False
-    return origin in {f"{_scheme(scope)}://{host}", portal_origin()}
+    scheme = _scheme(scope)
+    return origin in {f"{scheme}://{_host_of_pages(host, scheme)}", portal_origin()}
+
+
+def _host_of_pages(host: str, scheme: str) -> str:
+    """Where the pages are when `host` was asked: there, unless its port is that of the live processes."""
+    name, port = split_domain_port(host)
+    if not settings.LIVE_PORT or (port or DEFAULT_PORTS[scheme]) != str(settings.LIVE_PORT):
+        return host
+    page_port = urlsplit(settings.PORTAL_URL).port
+    return f"{name}:{page_port}" if page_port else name
 
 
 def portal_origin() -> str:
@@ -40,11 +53,11 @@ def portal_origin() -> str:
 
 
 def _scheme(scope: Scope) -> str:
-    forwarded = settings.BEHIND_PROXY and _only(scope["headers"], b"x-forwarded-proto") == "https"
+    forwarded = settings.BEHIND_PROXY and header(scope["headers"], b"x-forwarded-proto") == "https"
     return "https" if forwarded or scope.get("scheme") in {"https", "wss"} else "http"
 
 
-def _only(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str:
+def header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str:
     """A header that came once; "" else."""
     found = [value for key, value in headers if key == name]
     return found[0].decode("latin1") if len(found) == 1 else ""
