@@ -64,6 +64,7 @@ def _one(incident: Incident) -> dict[str, Any]:
         "simulated": incident.simulated,
         "title": what_is_wrong(worst) if worst else "",
         "began": iso(incident.began_at),
+        "ended": iso(incident.resolved_at) if incident.resolved_at else None,
         "at": iso(at),
         "entry": incident.entry or 0,  # type: ignore[attr-defined]
     }

@@ -13,7 +13,7 @@ from typing import TypeVar
 import structlog
 from django.conf import settings
 from django.contrib.auth import get_user
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import InterfaceError, OperationalError, close_old_connections
 from django.http import HttpRequest
 from django.utils.translation import get_language_from_request, get_supported_language_variant
@@ -21,6 +21,9 @@ from django.utils.translation import get_language_from_request, get_supported_la
 from portal.toolkit.live.topic import Address, topics
 
 DATABASE_AWAY = (OperationalError, InterfaceError)
+
+Credential = str | None | Callable[[], AbstractBaseUser | None]
+"""How an open client says who it is, again and again: a session's key, or what asks whose token it is now."""
 
 T = TypeVar("T")
 logger = structlog.get_logger(__name__)
@@ -40,12 +43,16 @@ def _with_connection(ask: Callable[[], T]) -> T:
         close_old_connections()
 
 
-def person_of(session_key: str | None) -> AbstractBaseUser | None:
-    """Who is signed in with this session now: None once it ended, its person is inactive, or the password changed."""
+def person_of(credential: Credential) -> AbstractBaseUser | None:
+    """Who is signed in with it now: None once it ended, its person is inactive, or the password changed."""
+    user = credential() if callable(credential) else _person_of_session(credential)
+    return user if user and user.is_authenticated and user.is_active else None
+
+
+def _person_of_session(session_key: str | None) -> AbstractBaseUser | AnonymousUser:
     request = HttpRequest()
     request.session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
-    user = get_user(request)
-    return user if user.is_authenticated and user.is_active else None
+    return get_user(request)
 
 
 def admit(user: AbstractBaseUser, asked: Iterable[Address]) -> dict[Address, Address]:

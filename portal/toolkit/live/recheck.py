@@ -14,7 +14,7 @@ from typing import Protocol
 import structlog
 from django.contrib.auth.models import AbstractBaseUser
 
-from portal.toolkit.live.admission import DATABASE_AWAY, admit, in_thread, person_of
+from portal.toolkit.live.admission import DATABASE_AWAY, Credential, admit, in_thread, person_of
 from portal.toolkit.live.topic import Address
 
 EVERY_S = (40.0, 55.0)
@@ -27,9 +27,9 @@ logger = structlog.get_logger(__name__)
 
 
 class Rechecked(Protocol):
-    """An open socket; `recheck_at` is in the loop's time."""
+    """An open client; `recheck_at` is in the loop's time."""
 
-    session_key: str | None
+    credential: Credential
     recheck_at: float
 
     @property
@@ -83,7 +83,7 @@ class Rechecker:
     async def _look_at(self, sockets: Sequence[Rechecked]) -> None:
         for socket in sockets:
             self._postpone(socket)  # first, so that an order that comes meanwhile is not forgotten
-        asked = [(socket.session_key, list(socket.asked)) for socket in sockets]
+        asked = [(socket.credential, list(socket.asked)) for socket in sockets]
         try:
             rights = await in_thread(lambda: rights_of(asked))
         except Exception as error:  # the worker's loop: nobody would be looked at any more
@@ -98,20 +98,20 @@ class Rechecker:
 
 
 def rights_of(
-    asked: Sequence[tuple[str | None, list[Address]]],
+    asked: Sequence[tuple[Credential, list[Address]]],
 ) -> list[tuple[AbstractBaseUser | None, dict[Address, Address]]]:
-    """For each (session, addresses): who is signed in with it now, and what of the addresses they may watch.
+    """For each (credential, addresses): who is signed in with it now, and what of the addresses they may watch.
 
-    Two queries a session, and those of the topics once a person.
+    Two queries a session, one a token, and those of the topics once a person.
     """
-    people = {session: person_of(session) for session in {session for session, _ in asked}}
+    people = {credential: person_of(credential) for credential in {credential for credential, _ in asked}}
     wanted: dict[object, set[Address]] = {}
-    for session, addresses in asked:
-        if user := people[session]:
+    for credential, addresses in asked:
+        if user := people[credential]:
             wanted.setdefault(user.pk, set()).update(addresses)
     users = {user.pk: user for user in people.values() if user}
     admitted = {pk: admit(users[pk], addresses) for pk, addresses in wanted.items()}
-    return [(people[session], admitted[user.pk] if (user := people[session]) else {}) for session, _ in asked]
+    return [(people[credential], admitted[user.pk] if (user := people[credential]) else {}) for credential, _ in asked]
 
 
 def _between(least_s: float, most_s: float) -> float:

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs
 import structlog
 from django.contrib.auth.models import AbstractBaseUser
 
-from portal.toolkit.live.admission import DATABASE_AWAY, admit, in_thread, language_of
+from portal.toolkit.live.admission import DATABASE_AWAY, Credential, admit, in_thread, language_of
 from portal.toolkit.live.control import session_tag
 from portal.toolkit.live.frame import EXTENSION, Frame
 from portal.toolkit.live.hub import Hub
@@ -50,7 +50,7 @@ class LiveSocket:
         query = parse_qs(scope["query_string"].decode("latin1"))
         self._first_wish = {"watch": query.get("topic", []), "pace": query.get("pace", ["high"])[0]}
         self._user: AbstractBaseUser = scope["user"]
-        self.session_key: str | None = scope["session"].session_key
+        self.credential: Credential = scope["session"].session_key
         self._asked: dict[Address, Address | None] = {}
         """All that was asked for, with the canonical address, or None while that may not be watched."""
         self._hub = Hub.of_this_loop()
@@ -173,7 +173,7 @@ class LiveSocket:
         return self._asked
 
     def _on_control(self, said: dict[str, Any]) -> None:
-        if self.session_key and said.get("close_session") == session_tag(self.session_key):
+        if isinstance(self.credential, str) and said.get("close_session") == session_tag(self.credential):
             self._end(SIGNED_OUT)
         if said.get("recheck_user") == self._user.pk:
             self._hub.rechecker.at_once(self)

@@ -71,8 +71,8 @@ class Topic(ABC):
     def data(self, keys: Sequence[str]) -> Mapping[str, Data]:
         """The whole current state of each canonical key, as it becomes JSON; a key that is left out is gone.
 
-        In the rendering thread, one round trip for all keys. A sequence is many things under one key: each has an `id`
-        and an `entry`, a number that grew with the last change of it.
+        In the rendering thread, one round trip for all keys. A sequence is many things under one key: each has an `id`,
+        `ended` (None before) and an `entry`, a number that grew with the last change of it.
         """
         raise NotImplementedError(self.name)
 

@@ -1,0 +1,78 @@
+"""What one open client asked for, and what of that it may watch: in the hub, and in step with its person's rights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from django.contrib.auth.models import AbstractBaseUser
+
+from portal.toolkit.live.admission import Credential
+from portal.toolkit.live.control import session_tag
+from portal.toolkit.live.hub import Hub
+from portal.toolkit.live.topic import Address
+from portal.toolkit.live.watcher import Watcher
+
+
+class Watching:
+    """`on_signed_out()` when its person is not signed in any more, `on_refused(addresses)` when some are taken away,
+    `on_looked_at(person)` after each look at their rights."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        watcher: Watcher,
+        user: AbstractBaseUser,
+        credential: Credential,
+        *,
+        on_signed_out: Callable[[], None],
+        on_refused: Callable[[Sequence[Address]], None],
+        on_looked_at: Callable[[AbstractBaseUser], None] = lambda _user: None,
+    ) -> None:
+        self._hub = hub
+        self._watcher = watcher
+        self.user = user
+        self.credential = credential
+        self._on_signed_out = on_signed_out
+        self._on_refused = on_refused
+        self._on_looked_at = on_looked_at
+        self._asked: dict[Address, Address | None] = {}
+        """All that was asked for, with the canonical address, or None while that may not be watched."""
+        self.recheck_at = 0.0
+
+    @property
+    def asked(self) -> Iterable[Address]:
+        return self._asked
+
+    def add(self, asked: Iterable[Address], admitted: Mapping[Address, Address]) -> None:
+        """Watch what of `asked` was admitted; the rest as soon as it may be."""
+        self._asked |= {address: admitted.get(address) for address in asked}
+        self._hub.watch(self._watcher, admitted.values())
+
+    def on_control(self, said: Mapping[str, Any]) -> None:
+        """An order to open clients."""
+        if isinstance(self.credential, str) and said.get("close_session") == session_tag(self.credential):
+            self._on_signed_out()
+        if said.get("recheck_user") == self.user.pk:
+            self._hub.rechecker.at_once(self)
+        if said.get("missed"):
+            self._hub.rechecker.soon(self)
+
+    def take_rights(
+        self, user: AbstractBaseUser | None, asked: Sequence[Address], admitted: dict[Address, Address]
+    ) -> None:
+        """What the rechecker found: `admitted` of `asked`, which is what was asked for when it looked."""
+        if user is None or user.pk != self.user.pk:
+            self._on_signed_out()
+            return
+        self.user = user
+        looked_at = [address for address in asked if address in self._asked]  # the rest was given up meanwhile
+        taken = [address for address in looked_at if self._asked[address] and address not in admitted]
+        before = set(self._asked.values())
+        self._asked |= {address: admitted.get(address) for address in looked_at}
+        after = set(self._asked.values())
+        self._hub.unwatch(self._watcher, filter(None, before - after))
+        self._hub.watch(self._watcher, filter(None, after - before))
+        if taken:
+            self._on_refused(taken)
+        self._on_looked_at(user)
