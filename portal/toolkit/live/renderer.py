@@ -12,7 +12,8 @@ from django.db import close_old_connections
 from django.utils import translation
 
 from portal.toolkit.live.fragment import Fragment, content_of
-from portal.toolkit.live.topic import topics
+from portal.toolkit.live.programs import JSON, lines_of
+from portal.toolkit.live.topic import Topic, topics
 
 logger = structlog.get_logger(__name__)
 
@@ -78,8 +79,7 @@ class Renderer:
 
     def _render_topic(self, job: Job, keys: Sequence[str]) -> dict[str, Rendering] | None:
         try:
-            with translation.override(job.language):
-                rendered = topics()[job.topic].render(keys, job.language)
+            renderings = _render(topics()[job.topic], job.language, keys)
         except Exception:  # a topic is another app's code: whatever it raises, the other topics go on
             if job.topic not in self.failing:
                 logger.exception("topic does not render", topic=job.topic, keys=len(keys))
@@ -88,4 +88,11 @@ class Renderer:
         if job.topic in self.failing:
             logger.warning("topic renders again", topic=job.topic)
             self.failing.discard(job.topic)
-        return {key: Rendering(html, content_of(html)) for key, html in rendered.items()}
+        return renderings
+
+
+def _render(topic: Topic, language: str, keys: Sequence[str]) -> dict[str, Rendering]:
+    if language == JSON:
+        return {key: Rendering(*lines) for key, lines in lines_of(topic, keys).items()}
+    with translation.override(language):
+        return {key: Rendering(html, content_of(html)) for key, html in topic.render(keys, language).items()}
