@@ -34,7 +34,7 @@ def is_own_page(scope: Scope) -> bool:
     host = header(scope["headers"], b"host").lower()
     if not origin or not validate_host(split_domain_port(host)[0], settings.ALLOWED_HOSTS):
         return False
-    scheme = _scheme(scope)
+    scheme = scheme_of(scope)
     return origin in {f"{scheme}://{_host_of_pages(host, scheme)}", portal_origin()}
 
 
@@ -52,7 +52,7 @@ def portal_origin() -> str:
     return f"{place.scheme}://{place.netloc}".lower()
 
 
-def _scheme(scope: Scope) -> str:
+def scheme_of(scope: Scope) -> str:
     forwarded = settings.BEHIND_PROXY and header(scope["headers"], b"x-forwarded-proto") == "https"
     return "https" if forwarded or scope.get("scheme") in {"https", "wss"} else "http"
 
