@@ -41,6 +41,17 @@ class Doors:
     web: int = 1
     live: int = 0
 
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Doors:
+        return cls(
+            options["host"],
+            options["port"],
+            live_port=_port(options, "live", 2) if options["live"] else None,
+            intake_port=_port(options, "intake", 1) if options["intake"] else None,
+            web=options["web"],
+            live=options["live"],
+        )
+
     def listen(self) -> dict[str, socket.socket]:
         """Raises StartError when a port cannot be had."""
         wanted = {"web": (self.port, "--port")}
@@ -87,18 +98,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Does not return: this process becomes the supervisor, and the lock on the data folder goes with it."""
         try:
-            command = assemble(
-                Path(options["data"]).absolute(),
-                options["servers"],
-                Doors(
-                    options["host"],
-                    options["port"],
-                    live_port=_port(options, "live", 2) if options["live"] else None,
-                    intake_port=_port(options, "intake", 1) if options["intake"] else None,
-                    web=options["web"],
-                    live=options["live"],
-                ),
-            )
+            command = assemble(Path(options["data"]).absolute(), options["servers"], Doors.of(options))
         except StartError as error:
             sys.exit(str(error))
         except OSError as error:
@@ -188,7 +188,7 @@ def raise_open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _port(options: dict[str, Any], door: str, after: int) -> int:
+def _port(options: Mapping[str, Any], door: str, after: int) -> int:
     given: int | None = options[f"{door}_port"]
     if given is None:
         return options["port"] + after if options["port"] else 0
