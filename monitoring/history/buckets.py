@@ -72,6 +72,14 @@ def joined(parts: Sequence[Buckets]) -> Buckets:
     )
 
 
+def numbers_of(values: Floats, first: Ints) -> list[Floats]:
+    """Lowest, highest, sum and newest of each group of `values`, which begin at the places `first`."""
+    with np.errstate(over="ignore", invalid="ignore"):  # a sum may be more than a float64 holds
+        total = np.add.reduceat(values, first)
+    last = values[np.append(first[1:], len(values)) - 1]
+    return [np.minimum.reduceat(values, first), np.maximum.reduceat(values, first), total, last]
+
+
 class Grid:
     """Buckets of several series in cells of `step_ms`, a row for each series: filled as one, whatever they come from.
 
@@ -104,11 +112,7 @@ class Grid:
             return
         keys = rows * self.cells + self.cells_of(at_ms)
         first = np.flatnonzero(np.append(True, np.diff(keys) != 0))
-        end = np.append(first[1:], len(keys))
-        with np.errstate(over="ignore", invalid="ignore"):  # a sum may be more than a float64 holds
-            total = np.add.reduceat(values, first)
-        numbers = [np.minimum.reduceat(values, first), np.maximum.reduceat(values, first), total, values[end - 1]]
-        self.put(rows[first], at_ms[first], end - first, numbers)
+        self.put(rows[first], at_ms[first], np.diff(np.append(first, len(keys))), numbers_of(values, first))
 
     def buckets(self) -> list[Buckets]:
         """Those of each row."""

@@ -288,6 +288,14 @@ class Hours:
     count: Ints
     numbers: list[Floats]
 
+    @classmethod
+    def joined(cls, parts: Sequence[Hours]) -> Hours:
+        whose, at_ms, count = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("series", "at_ms", "count")
+        )
+        columns = zip(*(part.numbers for part in parts), strict=True)
+        return cls(whose, at_ms, count, [np.concatenate(column) for column in columns])
+
 
 def hours_of(series_ids: Sequence[int], start_ms: int, end_ms: int) -> Hours:
     """The series' chunks that begin in start_ms <= at < end_ms; nothing is unpacked. One query.

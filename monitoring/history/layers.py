@@ -7,20 +7,21 @@ which shows by (series, instant), and never not at all. Not for transactions tha
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from monitoring.history import chunks, horizon
-from monitoring.history.buckets import Buckets, Grid
-from monitoring.history.chunks import HOUR_MS, Hours
+from monitoring.history.buckets import Buckets, Grid, numbers_of
+from monitoring.history.chunks import DAY_MS, HOUR_MS, Hours
 from monitoring.history.codec import Ints
 from monitoring.history.frame import Floats
 from monitoring.history.kept import left_of
 from monitoring.history.rollup import TIERS, Tier, lay, spans_of
 from monitoring.history.series import Place
-from monitoring.history.warm import FRAMES, LATE, Piece, Shape, first_wins, shapes_of
+from monitoring.history.warm import FRAMES, LATE, Hour, Piece, Shape, first_wins, hours_of, late_of, shapes_of
 
 Samples = tuple[Ints, Floats]
 NO_SAMPLES: Samples = (np.empty(0, np.int64), np.empty(0, np.float64))
@@ -49,13 +50,13 @@ def buckets(series: Sequence[Known], start_ms: int, end_ms: int, step_ms: int, t
     sample it is left out.
 
     Compacted days come from the tier, so a late sample of such a day shows when it is merged; the rest comes from the
-    samples. Five queries, however many series; one more when late samples wait in a sealed hour.
+    samples. At most ten queries, however many series.
     """
     reach = horizon.reach()
     while True:
         found = _buckets_as_of(reach, series, start_ms, end_ms, step_ms, tier)
-        # A day that was compacted meanwhile may have been looked for in the wrong place.
-        if reach.compacted_ms == (reach := horizon.reach()).compacted_ms:
+        # What was sealed or compacted meanwhile may have been looked for in the wrong place.
+        if reach == (reach := horizon.reach()):
             return found
 
 
@@ -64,50 +65,93 @@ def _buckets_as_of(
 ) -> dict[int, Buckets]:
     ids = [one.pk for one in series]
     rows = {pk: row for row, pk in enumerate(ids)}
-    fresh = _fresh(series, start_ms, end_ms)
     rest_ms = min(max(start_ms, reach.compacted_ms), end_ms)
     first_ms = start_ms // step_ms * step_ms
     spans = spans_of(tier, ids, first_ms, rest_ms) if first_ms < rest_ms else []
-    by_the_hour = tier.step_ms == HOUR_MS and rest_ms > start_ms
-    hours = chunks.hours_of(ids, rest_ms, end_ms) if by_the_hour else NO_HOURS
-    unpacked = _to_unpack(hours, rows, fresh, end_ms) if by_the_hour else ids
-    cold = chunks.tracks_of(unpacked, rest_ms, end_ms) if unpacked else {}
-    samples = _resolved(cold, fresh)
-    oldest = [span.span_ms for span in spans] + hours.at_ms.tolist() + [int(at[0]) for at, _ in samples.values()]
-    grid = Grid(len(ids), max(first_ms, min(oldest, default=end_ms)), end_ms, tier.step_ms)
-    lay(spans, tier, grid, rows, first_ms, rest_ms)
-    sealed = ~np.isin(hours.series, unpacked)
-    places = np.array([rows[pk] for pk in hours.series[sealed].tolist()], np.int64)
-    grid.put(places, hours.at_ms[sealed], hours.count[sealed], [column[sealed] for column in hours.numbers])
-    grid.put_samples(*_flat(samples, rows, rest_ms, end_ms))
+    rolled_up = Grid(len(ids), _first_of((span.span_ms for span in spans), first_ms, end_ms), end_ms, tier.step_ms)
+    unpack = partial(lay, spans, tier, rolled_up, rows, first_ms, rest_ms)
+    if tier.step_ms == HOUR_MS and rest_ms < end_ms <= reach.sealed_ms + DAY_MS:
+        hours, loose = _by_the_hour(series, reach.sealed_ms, rest_ms, end_ms, unpack)
+    else:
+        unpack()
+        hours, loose = NO_HOURS, samples(series, rest_ms, end_ms) if rest_ms < end_ms else {}
+    oldest = (*hours.at_ms.tolist(), *(int(at[0]) for at, _ in loose.values()))
+    grid = rolled_up if spans else Grid(len(ids), _first_of(oldest, first_ms, end_ms), end_ms, tier.step_ms)
+    grid.put(np.array([rows[pk] for pk in hours.series.tolist()], np.int64), hours.at_ms, hours.count, hours.numbers)
+    grid.put_samples(*_flat(loose, rows))
     found = {pk: some for pk, some in zip(ids, grid.buckets(), strict=True) if len(some.at_ms)}
     return found if step_ms <= tier.step_ms else {pk: some.onto(step_ms) for pk, some in found.items()}
 
 
-def _to_unpack(hours: Hours, rows: Mapping[int, int], fresh: Mapping[int, Sequence[Piece]], end_ms: int) -> list[int]:
-    """The series whose sealed hours cannot be taken as they are: late samples wait in them, or the range cuts one."""
-    until = dict.fromkeys(rows, 0)
-    for pk, at in zip(hours.series.tolist(), (hours.at_ms + HOUR_MS).tolist(), strict=True):
-        until[pk] = max(until[pk], at)
-    return [
-        pk
-        for pk, sealed_until in until.items()
-        if sealed_until > end_ms or any(piece.at_ms[0] < sealed_until for piece in fresh.get(pk, ()))
+def _first_of(instants: Iterable[int], first_ms: int, end_ms: int) -> int:
+    """Where a grid begins: not before the oldest of what comes into it, however early the question begins."""
+    return max(first_ms, min(instants, default=end_ms))
+
+
+def _by_the_hour(
+    series: Sequence[Known], sealed_ms: int, start_ms: int, end_ms: int, meanwhile: Callable[[], None]
+) -> tuple[Hours, dict[int, Samples]]:
+    """The series' hours, warm and sealed ones, and the samples of all that cannot be told by the hour: sealed hours
+    that the range cuts, and series whose rows are mixed or of which late ones wait. `meanwhile` as for `warm.hours_of`.
+
+    Three queries; two more for each of the exceptions.
+    """
+    server_ids = sorted({one.server_id for one in series})
+    blocks = sorted({one.place.block for one in series})
+    late = late_of(server_ids, start_ms, end_ms)
+    warm_ms = max(start_ms, sealed_ms)
+    if warm_ms < end_ms:
+        warm_hours, mixed = hours_of(server_ids, blocks, warm_ms, end_ms, meanwhile)
+    else:
+        meanwhile()
+        warm_hours, mixed = [], set()
+    odd = [one for one in series if (one.server_id, one.place.block) in late | mixed]
+    plain = [one for one in series if (one.server_id, one.place.block) not in late | mixed]
+    whole_ms = (-(-start_ms // HOUR_MS) * HOUR_MS, end_ms // HOUR_MS * HOUR_MS)
+    parts = [_as_hours(warm_hours, plain), chunks.hours_of([one.pk for one in plain], *whole_ms)]
+    loose = samples(odd, start_ms, end_ms) if odd else {}
+    for first_ms, until_ms in _cut(start_ms, end_ms, sealed_ms):
+        for pk, some in samples(plain, first_ms, until_ms).items():
+            loose[pk] = _joined(loose.get(pk, NO_SAMPLES), some)
+    return Hours.joined(parts), loose
+
+
+def _cut(start_ms: int, end_ms: int, sealed_ms: int) -> list[tuple[int, int]]:
+    """The parts of a range that are not whole hours, as far as they are sealed."""
+    head_ms, tail_ms = -(-start_ms // HOUR_MS) * HOUR_MS, end_ms // HOUR_MS * HOUR_MS
+    parts = [(start_ms, end_ms)] if head_ms > tail_ms else [(start_ms, head_ms), (tail_ms, end_ms)]
+    return [(first, until) for first, until in parts if first < min(until, sealed_ms)]
+
+
+def _as_hours(found: Iterable[Hour], series: Iterable[Known]) -> Hours:
+    """What warm hours have of these series."""
+    there: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
+    for pk, server_id, place in series:
+        there[server_id, place.block].append((pk, place.slot))
+    parts = [
+        (pk, hour.hour_ms, hour.of(slot)) for hour in found for pk, slot in there.get((hour.server_id, hour.block), ())
     ]
+    parts = [part for part in parts if len(part[2])]
+    if not parts:
+        return NO_HOURS
+    series_ids, hours_ms, values = zip(*parts, strict=True)
+    count = np.array([len(some) for some in values])
+    numbers = numbers_of(np.concatenate(values), np.append(0, np.cumsum(count)[:-1]))
+    return Hours(np.array(series_ids), np.array(hours_ms), count, numbers)
 
 
-def _flat(
-    samples: Mapping[int, Samples], rows: Mapping[int, int], start_ms: int, end_ms: int
-) -> tuple[Ints, Ints, Floats]:
-    """(row, instant, value) of all samples of the range, by row and instant."""
-    order = sorted(samples, key=rows.__getitem__)
+def _joined(one: Samples, other: Samples) -> Samples:
+    """Samples, and later ones."""
+    return np.concatenate([one[0], other[0]]), np.concatenate([one[1], other[1]])
+
+
+def _flat(found: Mapping[int, Samples], rows: Mapping[int, int]) -> tuple[Ints, Ints, Floats]:
+    """(row, instant, value) of all samples, by row and instant."""
+    order = sorted(found, key=rows.__getitem__)
     if not order:
         return NO_SAMPLES[0], *NO_SAMPLES
-    at_ms = np.concatenate([samples[pk][0] for pk in order])
-    values = np.concatenate([samples[pk][1] for pk in order])
-    which = np.repeat([rows[pk] for pk in order], [len(samples[pk][0]) for pk in order])
-    inside = (at_ms >= start_ms) & (at_ms < end_ms)
-    return which[inside], at_ms[inside], values[inside]
+    which = np.repeat([rows[pk] for pk in order], [len(found[pk][0]) for pk in order])
+    return which, np.concatenate([found[pk][0] for pk in order]), np.concatenate([found[pk][1] for pk in order])
 
 
 def tier_for(step_ms: int, start_ms: int, server_ids: Iterable[int]) -> Tier:

@@ -97,7 +97,7 @@ def read_buckets(series: Sequence[tuple[int, SeriesName]], start_ms: int, end_ms
     """Count, minimum, maximum, sum and newest value in buckets of `step_ms`, a multiple of a minute, of each
     (server id, name); of many servers at once. Buckets without samples are left out.
 
-    Seven queries, however many series.
+    At most twelve queries, however many series.
     """
     known = _known(series)
     tier = layers.tier_for(step_ms, start_ms, {one.server_id for one in known if one})

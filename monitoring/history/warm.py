@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -15,10 +16,12 @@ from monitoring.history import partitions
 from monitoring.history.codec import Ints
 from monitoring.history.encode import instants_of, ints_of, slots_of
 from monitoring.history.frame import Floats
+from monitoring.history.partitions import HOUR_MS
 from monitoring.history.series import Place
 from portal.toolkit.instants import from_ms
 
 FRAMES, LATE = partitions.TABLE, partitions.LATE
+_beside = ThreadPoolExecutor(max_workers=2, thread_name_prefix="history")
 
 
 class Piece(NamedTuple):
@@ -118,6 +121,70 @@ def _rows(
         )
         rows: list[tuple[Any, ...]] = cursor.fetchall()
     return rows
+
+
+class Hour(NamedTuple):
+    """What a block of a server has of one hour, all rows with the same slots present: `values[i]` in slot order, by
+    instant. A row's instant is not told; no two have the same.
+    """
+
+    server_id: int
+    block: int
+    hour_ms: int
+    present: int
+    values: Floats
+
+    def of(self, slot: int) -> Floats:
+        """The values of a slot; none when it is not present."""
+        slots = slots_of(self.present)
+        return self.values[:, slots.index(slot)] if slot in slots else self.values[:0, 0]
+
+
+_HOUR = """
+SELECT server_id, block, %s::bigint, min(present), max(present), string_agg(vals, ''::bytea ORDER BY at, present)
+FROM monitoring_frame WHERE server_id = ANY(%s) AND block = ANY(%s) AND at >= %s AND at < %s GROUP BY server_id, block
+"""
+
+
+def hours_of(
+    server_ids: Sequence[int],
+    blocks: Sequence[int],
+    start_ms: int,
+    end_ms: int,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> tuple[list[Hour], set[tuple[int, int]]]:
+    """Warm rows with start_ms <= instant < end_ms, at least one ms, an hour at a time; and the (server, block)s that
+    cannot be told so, as rows of one hour have several shapes. One query; without the instants, which make half of
+    the work.
+
+    `meanwhile` is done in another thread while the database works; it must not ask the database.
+    """
+    edges = [start_ms, *range((start_ms // HOUR_MS + 1) * HOUR_MS, end_ms, HOUR_MS), end_ms]
+    arguments: list[Any] = []
+    for first, end in pairwise(edges):
+        arguments += [first // HOUR_MS * HOUR_MS, list(server_ids), list(blocks), from_ms(first), from_ms(end)]
+    beside = _beside.submit(meanwhile)
+    with connection.cursor() as cursor:
+        cursor.execute(" UNION ALL ".join([_HOUR] * (len(edges) - 1)), arguments)
+        rows = cursor.fetchall()
+    beside.result()
+    mixed = {(server_id, block) for server_id, block, _, present, other, _ in rows if present != other}
+    return [
+        Hour(server_id, block, hour_ms, present, np.frombuffer(vals, "<f8").reshape(-1, len(slots_of(present))))
+        for server_id, block, hour_ms, present, _, vals in rows
+        if (server_id, block) not in mixed
+    ], mixed
+
+
+def late_of(server_ids: Sequence[int], start_ms: int, end_ms: int) -> set[tuple[int, int]]:
+    """The (server, block)s of which late rows with start_ms <= instant < end_ms wait for their merge. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT DISTINCT server_id, block FROM monitoring_lateframe "
+            "WHERE server_id = ANY(%s) AND at >= %s AND at < %s",
+            [list(server_ids), from_ms(start_ms), from_ms(end_ms)],
+        )
+        return set(cursor.fetchall())
 
 
 def unpacked(server_id: int, block: int, present: bytes, at: bytes, batch_ids: bytes, vals: bytes) -> Iterator[Shape]:

@@ -308,3 +308,31 @@ def rolled_up_equals(expected: History, past: int) -> None:
             for at_ms, low, high, last in zip(found.at_ms, found.least, found.most, found.last, strict=True):
                 mine = {at: value for at, value in values.items() if at_ms <= at < at_ms + step_ms}
                 assert (low, high, last) == (min(mine.values()), max(mine.values()), mine[max(mine)])
+
+
+@pytest.mark.parametrize(("first_s", "end_s"), [(0, 5400), (1800, 7200), (1800, 5400), (600, 1200), (5400, 9000)])
+def test_buckets_of_a_range_that_cuts_sealed_hours_have_just_what_is_in_it(
+    server: Server, past: int, first_s: int, end_s: int
+) -> None:
+    samples = {past + minute * 60_000: float(minute) for minute in range(180)}
+    for at_ms, value in samples.items():
+        keep(server, at_ms, cpu=value)
+    seal_until(past + 2 * HOUR_MS)
+    start_ms, end_ms = past + first_s * 1000, past + end_s * 1000
+    (found,) = read_buckets([(server.pk, CPU)], start_ms, end_ms, HOUR_MS)
+    inside = [value for at_ms, value in samples.items() if start_ms <= at_ms < end_ms]
+    assert (found.count.sum(), found.least.min(), found.most.max()) == (len(inside), min(inside), max(inside))
+
+
+def test_warm_rows_with_gaps_of_their_own_make_the_same_hours(server: Server, past: int) -> None:
+    seal_until(past + HOUR_MS)
+    for minute in range(60):
+        at_ms = past + HOUR_MS + minute * 60_000
+        if minute % 3:
+            keep(server, at_ms, cpu=float(minute))
+        else:
+            keep(server, at_ms, cpu=float(minute), memory=1.0)
+    series = [(server.pk, CPU), (server.pk, SeriesName("memory"))]
+    cpu, memory = read_buckets(series, past, past + 2 * HOUR_MS, HOUR_MS)
+    assert (cpu.count.tolist(), cpu.total.tolist(), cpu.last.tolist()) == ([60], [sum(range(60))], [59.0])
+    assert (memory.count.tolist(), memory.last.tolist()) == ([20], [1.0])
