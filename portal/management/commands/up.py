@@ -10,6 +10,7 @@ import socket
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,12 @@ class Doors:
             wanted["live"] = (self.live_port, "--live-port")
         if self.intake_port is not None:
             wanted["intake"] = (self.intake_port, "--intake-port")
-        return {door: listen(self.host, port, option) for door, (port, option) in wanted.items()}
+        with ExitStack() as opened:
+            listeners = {
+                door: opened.enter_context(listen(self.host, port, option)) for door, (port, option) in wanted.items()
+            }
+            opened.pop_all()  # all or none
+            return listeners
 
 
 class Command(BaseCommand):
