@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from django.utils.html import format_html
+
 from portal.toolkit.live.frame import Piece
 from portal.toolkit.live.topic import Address
 
@@ -22,7 +24,16 @@ _STAMP = re.compile(r'\bdata-at="[^"]*"')
 
 def content_of(html: str) -> int:
     """A number that is equal for what differs in nothing but the values of `data-at`."""
-    return hash(_STAMP.sub("", html))
+    return hash(without_stamps(html))
+
+
+def without_stamps(html: str) -> str:
+    return _STAMP.sub("", html)
+
+
+def gone(address: Address) -> str:
+    """What stands for a fragment whose key is no more."""
+    return format_html('<template data-gone="{}"></template>', str(address))
 
 
 class Fragment:

@@ -12,10 +12,9 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import structlog
-from django.utils.html import format_html
 
 from portal.toolkit.live.feed import Feed
-from portal.toolkit.live.fragment import GONE, Fragment
+from portal.toolkit.live.fragment import GONE, Fragment, gone
 from portal.toolkit.live.frame import Frame, Piece
 from portal.toolkit.live.portions import PORTION, Batch, portions, stale_of, take_news
 from portal.toolkit.live.recheck import Rechecker
@@ -238,7 +237,7 @@ class Hub:
                 rendering = renderings.get(key)
                 fragment.rendered = up_to
                 if rendering is None:
-                    fragment.update(_gone(fragment.address), GONE, now=now)
+                    fragment.update(gone(fragment.address), GONE, now=now)
                 else:
                     fragment.update(rendering.html, rendering.content, now=now)
 
@@ -321,7 +320,3 @@ class Hub:
             for watcher in self.watchers:
                 watcher.beat_at = 0.0
                 self._make_due(watcher)
-
-
-def _gone(address: Address) -> str:
-    return format_html('<template data-gone="{}"></template>', str(address))
