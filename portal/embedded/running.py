@@ -10,8 +10,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from portal.embedded.processes import noted
@@ -30,6 +30,7 @@ class RunningPortal:
     process: subprocess.Popen[bytes]
     data: Path
     output: Path
+    beside: ExitStack = field(default_factory=ExitStack)  # what ends with it
 
     @classmethod
     def start(
@@ -102,6 +103,7 @@ class RunningPortal:
 
     def stop(self) -> int:
         """As `kill` or Ctrl-C do; the exit code."""
+        self.beside.close()
         if self.process.poll() is None:
             self.process.terminate()
         try:
@@ -113,6 +115,7 @@ class RunningPortal:
 
     def kill_all(self) -> None:
         """As a power cut does."""
+        self.beside.close()
         for pid in [self.process.pid, *self.pids().values()]:
             try:
                 os.kill(pid, signal.SIGKILL)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from portal.embedded.running import RunningPortal
-from portal.system.bench._ledger import inside
+from portal.system.bench._inside import inside
 
 ALWAYS_BROKEN, NEVER_BROKEN = 1.0, 99.99
 

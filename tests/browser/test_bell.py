@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from portal.embedded.running import RunningPortal
-from portal.system.bench._ledger import inside
+from portal.system.bench._inside import inside
 from tests.browser.limits import ALWAYS_BROKEN, NEVER_BROKEN, server_id, set_limit
 from tests.browser.test_pages import found_by_axe
 

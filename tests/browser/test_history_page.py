@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from portal.embedded.running import RunningPortal
-from portal.system.bench._ledger import inside
+from portal.system.bench._inside import inside
 from tests.browser.limits import server_id
 from tests.browser.test_pages import found_by_axe
 

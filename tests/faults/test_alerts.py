@@ -12,7 +12,7 @@ import pytest
 from portal.embedded.running import RunningPortal, running_portal
 from portal.system.bench._alert_ledger import AlertLedger
 from portal.system.bench._clock import Clock
-from portal.system.bench._ledger import inside
+from portal.system.bench._inside import inside
 from portal.system.bench._smtp import FaultyMailServer, Mischief
 from portal.system.bench.alert_faults import MAIL_FAULTS, SERVICE_FAULTS, WORKER_FAULTS, Fault
 from tests.programs import needed

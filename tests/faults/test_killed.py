@@ -14,7 +14,8 @@ import pytest
 
 from portal.embedded.running import RunningPortal, running_portal
 from portal.embedded.services import ROOT
-from portal.system.bench._ledger import HEALED_WITHIN_S, Ledger, environment, inside
+from portal.system.bench._inside import environment, inside
+from portal.system.bench._ledger import HEALED_WITHIN_S, Ledger
 from portal.system.bench.faults import FAULTS, break_and_heal
 
 pytestmark = pytest.mark.slow

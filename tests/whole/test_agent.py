@@ -19,7 +19,7 @@ from portal.embedded.folders import socket_folder
 from portal.embedded.programs import PORTAL
 from portal.embedded.running import RunningPortal, running_portal
 from portal.embedded.start import control
-from portal.system.bench._ledger import inside
+from portal.system.bench._inside import inside
 from tests.agent.conftest import Machine, wait_until
 
 pytestmark = pytest.mark.slow

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from portal.embedded.running import RunningPortal
-from portal.system.bench._ledger import inside
+from portal.system.bench._inside import inside
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +30,7 @@ def test_they_are_read_without_a_stored_password_and_their_cards_say_what_they_m
 
 
 def wait_until_read(portal: RunningPortal) -> list[dict[str, Any]]:
-    for _ in range(60):
+    for _ in range(120):
         sources: list[dict[str, Any]] = inside(portal, READ)
         if len(sources) == 2 and all(source["ok_at__year"] for source in sources):
             return sources
@@ -40,7 +40,7 @@ def wait_until_read(portal: RunningPortal) -> list[dict[str, Any]]:
 
 def wait_until_read_twice(portal: RunningPortal) -> dict[str, list[list[str]]]:
     """What the cards show once there is an increase to show, 15 s later."""
-    for _ in range(40):
+    for _ in range(80):
         cards: dict[str, list[list[str]]] = inside(portal, CARDS)
         if "Transactions" in dict(cards["postgresql"]):
             break

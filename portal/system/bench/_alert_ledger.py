@@ -17,7 +17,8 @@ import psycopg
 
 from portal.embedded.running import RunningPortal
 from portal.embedded.services import ROOT
-from portal.system.bench._ledger import HEALED_WITHIN_S, environment
+from portal.system.bench._inside import environment
+from portal.system.bench._ledger import HEALED_WITHIN_S
 from portal.system.bench._smtp import FaultyMailServer, Kept
 from portal.toolkit.env import read_env_file
 

@@ -2,58 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psycopg
 
 from portal.embedded.running import RunningPortal
 from portal.embedded.services import ROOT
-from portal.toolkit.env import read_env_file
+from portal.system.bench._inside import environment, inside
 
 HEALED_WITHIN_S = 30.0
 FRESH_WITHIN_S = 10.0
-
-_INSIDE = """
-import json, sys, django
-django.setup()
-from monitoring.models import *
-from alerts.models import *
-from monitoring.history.frame import SeriesName
-from monitoring.history.read import read
-print(json.dumps({expression}))
-"""
-
-
-def inside(portal: RunningPortal, expression: str) -> Any:
-    """The value of a Python expression over the portal's own database, in a process of its own."""
-    answer = subprocess.run(
-        [sys.executable, "-c", _INSIDE.format(expression=expression)],
-        cwd=ROOT,
-        env=environment(portal),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert answer.returncode == 0, answer.stderr[-2000:]
-    return json.loads(answer.stdout.splitlines()[-1])
-
-
-def environment(portal: RunningPortal) -> dict[str, str]:
-    return {
-        **os.environ,
-        **read_env_file(portal.data / "portal.env"),
-        "PORTAL_DATA": str(portal.data),
-        "DJANGO_SETTINGS_MODULE": "portal.settings",
-    }
 
 
 @dataclass

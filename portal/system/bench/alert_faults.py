@@ -18,7 +18,7 @@ import redis
 from portal.embedded.running import RunningPortal, running_portal
 from portal.embedded.services import ROOT
 from portal.system.bench._alert_ledger import AlertLedger
-from portal.system.bench._ledger import environment
+from portal.system.bench._inside import environment
 from portal.system.bench._smtp import FaultyMailServer, Kept, Mischief
 from portal.toolkit.env import read_env_file
 

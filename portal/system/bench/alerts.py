@@ -29,7 +29,7 @@ from monitoring.history.record import record
 from monitoring.models import Batch
 from portal.embedded.running import RunningPortal, running_portal
 from portal.embedded.services import ROOT
-from portal.system.bench._ledger import environment
+from portal.system.bench._inside import environment
 from portal.system.bench._smtp import FaultyMailServer, Kept
 from portal.system.bench._watched import make_watched
 from portal.toolkit.env import read_env_file

@@ -11,7 +11,8 @@ import redis
 
 from portal.embedded.running import RunningPortal, running_portal
 from portal.system.bench import _sealing
-from portal.system.bench._ledger import Ledger, alive, environment, seconds_until_fresh
+from portal.system.bench._inside import environment
+from portal.system.bench._ledger import Ledger, alive, seconds_until_fresh
 
 ROUNDS = 10
 CHILDREN = ["web", "worker-fast", "worker-bulk", "beat", "redis", "postgres"]

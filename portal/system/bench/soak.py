@@ -8,7 +8,7 @@ from pathlib import Path
 
 from portal.embedded.running import running_portal
 from portal.system.bench._chromium import signed_in
-from portal.system.bench._ledger import inside
+from portal.system.bench._inside import inside
 from portal.system.bench.screen import memory_mb, oldest_s
 
 SERVERS = 1_000
