@@ -9,7 +9,8 @@ from django.template.loader import render_to_string
 
 from monitoring import hot
 from monitoring.access import audience_of, servers_for
-from monitoring.models import Server
+from monitoring.cards import card_html
+from monitoring.models import Server, ServerState
 from monitoring.queries.fleet import fleet_totals, server_cards
 from monitoring.queries.server import vitals
 from monitoring.queries.updates import server_updates, system_update
@@ -40,8 +41,12 @@ class ServerTopic(_PerServer):
     prompt = ("name", "status")
 
     def render(self, keys: Sequence[str], language: str) -> dict[str, str]:
-        cards = server_cards([int(key) for key in keys])
-        return {str(pk): render_to_string("monitoring/_server_card.html", {"card": card}) for pk, card in cards.items()}
+        return {str(pk): card_html(card) for pk, card in server_cards([int(key) for key in keys]).items()}
+
+    def urgent(self, keys: Sequence[str]) -> frozenset[str]:
+        """Those in a critical state."""
+        critical = Server.objects.filter(pk__in=[int(key) for key in keys], state=ServerState.CRITICAL).order_by()
+        return frozenset(map(str, critical.values_list("pk", flat=True)))
 
     def data(self, keys: Sequence[str]) -> Mapping[str, Data]:
         return {str(pk): update for pk, update in server_updates([int(key) for key in keys]).items()}

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache, lru_cache
 from hashlib import blake2b
 from math import ceil, inf, isfinite, nan
 from statistics import fmean
-from typing import Self
+from typing import NamedTuple, Self
 
 from django.contrib.postgres.aggregates import BitXor
-from django.db.models import BigIntegerField, Count, F, Func, OuterRef, Q, QuerySet, Subquery, TextField, Value
+from django.db import connection
+from django.db.models import BigIntegerField, Count, F, Func, Q, QuerySet, TextField, Value
 from django.db.models.functions import Concat
 from django.urls import reverse
 from django.utils import timezone
@@ -23,7 +25,7 @@ from monitoring import hot
 from monitoring.access import servers_of
 from monitoring.fleet_filter import FleetFilter
 from monitoring.history.frame import SeriesName
-from monitoring.models import CHECKS, Server, ServerGroup, ServerKind, ServerState, Simulation, Source
+from monitoring.models import CHECKS, Server, ServerGroup, ServerKind, ServerState, Simulation
 from monitoring.queries.readings import Reading, bar_level, bar_width, readings
 from portal.toolkit.instants import at_ms, from_ms, time_tag
 from portal.toolkit.quantity import quantity
@@ -125,7 +127,7 @@ class ServerCard:
     reason: str
     problem: str
     problem_says: str
-    simulated: bool
+    simulated_word: str
     stamp: str
     seen: SafeString
     readings: list[Reading]
@@ -210,47 +212,81 @@ class FleetPage:
 # --- Cards ------------------------------------------------------------------------------------------------------------
 
 
+class _Facts(NamedTuple):
+    """What PostgreSQL knows of a server that its card shows. `every_s` is None when nothing reads it."""
+
+    pk: int
+    name: str
+    kind: str
+    group: str
+    state: str
+    state_reason: str
+    seen_at: datetime | None
+    simulated: bool
+    problem: str | None
+    failures: int | None
+    every_s: int | None
+
+
 def server_cards(server_ids: Sequence[int]) -> dict[int, ServerCard]:
     """The cards of the servers that still exist, in the order asked. One query, two Redis round trips."""
-    complains = Q(failures__gt=0) | Q(collector__in=CHECKS) & ~Q(error="")
-    problem = Source.objects.filter(complains, server=OuterRef("pk"), paused=False).order_by("-failures", "-error_at")
-    every = Source.objects.filter(server=OuterRef("pk"), paused=False).order_by("interval_s")
-    servers = (
-        Server.objects.select_related("group")
-        .only("name", "kind", "state", "state_reason", "seen_at", "simulated", "group__name")
-        .annotate(
-            problem=Subquery(problem.values("error")[:1]),
-            failures=Subquery(problem.values("failures")[:1]),
-            every_s=Subquery(every.values("interval_s")[:1]),
-        )
-        .order_by()
-        .in_bulk(server_ids)
-    )
-    kept = [server_id for server_id in server_ids if server_id in servers]
+    facts = {one.pk: one for one in _facts_of(server_ids)}
+    kept = [server_id for server_id in server_ids if server_id in facts]
     newest, recent = hot.newest(kept), hot.recent(kept, "cpu")
     words = CardWords.now()
-    return {pk: _card(words, servers[pk], newest[pk], recent[pk]) for pk in kept}
+    return {pk: _card(words, facts[pk], newest[pk], recent[pk]) for pk in kept}
 
 
-def _card(words: CardWords, server: Server, newest: hot.Newest, cpu: Sequence[float | None]) -> ServerCard:
+# In words of its own: to have Django write it takes longer than PostgreSQL needs to answer.
+_FACTS = """
+    SELECT server.id, server.name, server.kind, "group".name, server.state, server.state_reason, server.seen_at,
+           server.simulated, problem.error, problem.failures, pace.every_s
+    FROM monitoring_server server
+    JOIN monitoring_servergroup "group" ON "group".id = server.group_id
+    LEFT JOIN LATERAL (
+        SELECT error, failures FROM monitoring_source source
+        WHERE source.server_id = server.id AND NOT paused AND (failures > 0 OR collector = ANY(%s) AND error <> '')
+        ORDER BY failures DESC, error_at DESC LIMIT 1
+    ) problem ON true
+    LEFT JOIN LATERAL (
+        SELECT min(interval_s) AS every_s FROM monitoring_source source
+        WHERE source.server_id = server.id AND NOT paused
+    ) pace ON true
+    WHERE server.id = ANY(%s)
+"""
+
+
+def _facts_of(server_ids: Sequence[int]) -> Iterable[_Facts]:
+    with connection.cursor() as cursor:
+        cursor.execute(_FACTS, [[str(check) for check in CHECKS], list(server_ids)])
+        return map(_Facts._make, cursor.fetchall())
+
+
+@lru_cache(4_000)
+def _cut(name: str) -> tuple[str, str]:
+    found = NUMBERED.fullmatch(name)
+    return (found[1], found[2]) if found else ("", "")
+
+
+def _card(words: CardWords, server: _Facts, newest: hot.Newest, cpu: Sequence[float | None]) -> ServerCard:
     seen_ms = newest_ms(newest) or at_ms(server.seen_at) or 0
-    cut = NUMBERED.fullmatch(server.name)
+    head, tail = _cut(server.name)
     return ServerCard(
         words=words,
         key=str(server.pk),
         url=words.url.replace("/0/", f"/{server.pk}/"),
         name=server.name,
-        head=cut[1] if cut else "",
-        tail=cut[2] if cut else "",
+        head=head,
+        tail=tail,
         state=server.state,
         state_word=words.states[server.state],
         state_icon=icon(STATE_ICONS[server.state]),
         kind_icon=icon(KIND_ICONS[server.kind], 14),
-        facts=f"{words.kinds[server.kind]} · {server.group.name}",
+        facts=f"{words.kinds[server.kind]} · {server.group}",
         reason=_reason(server, seen_ms),
-        problem=say(getattr(server, "problem", None) or ""),
-        problem_says=words.reading_fails if getattr(server, "failures", None) else words.check_failed,
-        simulated=server.simulated,
+        problem=say(server.problem or ""),
+        problem_says=words.reading_fails if server.failures else words.check_failed,
+        simulated_word=words.simulated if server.simulated else "",
         stamp=str(seen_ms),
         seen=time_tag(from_ms(seen_ms)) if seen_ms else SafeString(""),
         readings=readings(newest),
@@ -259,15 +295,15 @@ def _card(words: CardWords, server: Server, newest: hot.Newest, cpu: Sequence[fl
         disk=gauge(value_of(newest, "disk")),
         net_in=quantity(value_of(newest, "net_rx"), "KB/s"),
         net_out=quantity(value_of(newest, "net_tx"), "KB/s"),
-        line=sparkline(cpu, bridged=_bridged(getattr(server, "every_s", None))),
+        line=sparkline(cpu, bridged=_bridged(server.every_s)),
     )
 
 
-def _reason(server: Server, seen_ms: int) -> str:
+def _reason(server: _Facts, seen_ms: int) -> str:
     """Why the state is what it is, where the state alone does not say it."""
     if server.state == ServerState.PAUSED:
         return ""
-    if not (seen_ms or server.simulated or getattr(server, "every_s", None)):
+    if not (seen_ms or server.simulated or server.every_s):
         return _("No source: nothing is read")
     return say(server.state_reason)
 
@@ -278,11 +314,14 @@ def _bridged(every_s: int | None) -> int:
 
 
 def newest_ms(newest: hot.Newest) -> int:
-    return max((at for at, _value in newest.values()), default=0)
+    return max([at for at, _value in newest.values()], default=0)
+
+
+_named = cache(SeriesName)
 
 
 def value_of(newest: hot.Newest, metric: str) -> float | None:
-    found = newest.get(SeriesName(metric))
+    found = newest.get(_named(metric))
     return found[1] if found and isfinite(found[1]) else None
 
 

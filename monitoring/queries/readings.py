@@ -50,6 +50,8 @@ LABELS: dict[str, str] = {
 FILLING = frozenset({"db_connections_share", "cache_memory_share"})
 PASSED_AT = {"check_up": 1.0, "job_failed": 0.0}
 
+_CPU, _MEMORY = SeriesName("cpu"), SeriesName("memory")
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -63,7 +65,7 @@ class Reading:
 
 def readings(newest: hot.Newest) -> list[Reading]:
     """At most three lines; none for a machine, whose card has its gauges. What nobody knows goes by its own name."""
-    if SeriesName("cpu") in newest or SeriesName("memory") in newest:
+    if _CPU in newest or _MEMORY in newest:
         return []
     checks = sorted(
         (value, json.loads(name.labels).get("check", name.labels))

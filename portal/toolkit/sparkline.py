@@ -9,6 +9,9 @@ from django.utils.safestring import SafeString
 
 HEIGHT = 40
 
+_STEPS = {down: f"1 {down}" for down in range(-HEIGHT, HEIGHT + 1)}
+"""One place to the right, and so far down: nearly all that a line is made of."""
+
 
 def sparkline(values: Sequence[float | None], top: float = 100.0, bridged: int = 0) -> SafeString:
     """`values` from 0 to `top`, oldest first, as the inside of an `<svg viewBox="0 0 {len - 1} 40">`.
@@ -17,25 +20,34 @@ def sparkline(values: Sequence[float | None], top: float = 100.0, bridged: int =
     between two gaps is a dot.
     """
     areas, lines = [], []
-    for run in _runs(values, top, bridged):
-        (start, first), (end, _last) = run[0], run[-1]
-        moves = " ".join(f"{after[0] - before[0]} {after[1] - before[1]}" for before, after in pairwise(run))
+    known = [value for value in values if value is not None]
+    places = [place for place, value in enumerate(values) if value is not None]
+    heights = [round(HEIGHT * (1 - (0.0 if v < 0 else 1.0 if v > top else v / top))) for v in known]
+    for first, last in _runs(places, bridged):
+        moves = _moves(places[first : last + 1], heights[first : last + 1])
         line = f"l{moves}" if moves else "h.1"
-        lines.append(f"M{start} {first}{line}")
-        if end > start:
-            areas.append(f"M{start} {HEIGHT}V{first}{line}V{HEIGHT}z")
+        lines.append(f"M{places[first]} {heights[first]}{line}")
+        if last > first:
+            areas.append(f"M{places[first]} {HEIGHT}V{heights[first]}{line}V{HEIGHT}z")
     return SafeString(f'<path class="area" d="{"".join(areas)}"/><path class="line" d="{"".join(lines)}"/>')
 
 
-def _runs(values: Sequence[float | None], top: float, bridged: int) -> Iterator[list[tuple[int, int]]]:
-    """(place, height from above) of the values of each stretch without a gap."""
-    run: list[tuple[int, int]] = []
-    for place, value in enumerate(values):
-        if value is None:
-            continue
-        if run and place - run[-1][0] > bridged + 1:
-            yield run
-            run = []
-        run.append((place, round(HEIGHT * (1 - min(max(value / top, 0.0), 1.0)))))
-    if run:
-        yield run
+def _runs(places: Sequence[int], bridged: int) -> Iterator[tuple[int, int]]:
+    """First and last (both are indexes) of the places of each stretch without a gap."""
+    if not places:
+        return
+    first = 0
+    if len(places) <= places[-1] - places[0]:
+        for index, (before, after) in enumerate(pairwise(places)):
+            if after - before > bridged + 1:
+                yield first, index
+                first = index + 1
+    yield first, len(places) - 1
+
+
+def _moves(places: Sequence[int], heights: Sequence[int]) -> str:
+    downs = [after - before for before, after in pairwise(heights)]
+    if len(places) == places[-1] - places[0] + 1:
+        return " ".join([_STEPS[down] for down in downs])
+    rights = [after - before for before, after in pairwise(places)]
+    return " ".join([f"{right} {down}" for right, down in zip(rights, downs, strict=True)])

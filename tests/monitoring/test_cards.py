@@ -1,0 +1,54 @@
+"""A card filled into its outline is the card that Django's template gives, whatever is in it."""
+
+from __future__ import annotations
+
+import pytest
+from django.template.loader import render_to_string
+from django.utils import translation
+from django.utils.safestring import SafeString
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monitoring.cards import card_html
+from monitoring.models import ServerState
+from monitoring.queries.fleet import CardWords, Gauge, ServerCard
+from monitoring.queries.readings import Reading
+from portal.toolkit.sparkline import sparkline
+from portal.toolkit.templatetags.icons import icon
+
+texts = st.text(st.sampled_from("ab<>&\"'%s{}"), max_size=8)
+some = texts.filter(bool)
+gauges = st.builds(Gauge, texts, texts, st.sampled_from(["", "high", "full"]))
+lines = st.lists(st.none() | st.floats(0, 100), max_size=60).map(sparkline)
+seen = st.sampled_from([SafeString(""), SafeString("<time>now</time>")])
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_a_card_is_what_the_template_gives(language: str) -> None:
+    with translation.override(language):
+        words = CardWords.now()
+
+        @settings(max_examples=150, deadline=None)
+        @given(
+            st.builds(
+                ServerCard,
+                words=st.just(words),
+                key=st.integers(1, 10**9).map(str),
+                url=some,
+                name=some,
+                state=st.sampled_from(ServerState.values),
+                state_icon=st.just(icon("circle-check")),
+                kind_icon=st.just(icon("server", 14)),
+                facts=some,
+                **dict.fromkeys(("head", "tail", "reason", "problem", "simulated_word"), texts),
+                stamp=st.sampled_from(["0", "1700000000000"]),
+                seen=seen,
+                readings=st.lists(st.builds(Reading, some, texts, texts, texts), max_size=2),
+                **dict.fromkeys(("cpu", "memory", "disk"), gauges),
+                line=lines,
+            )
+        )
+        def is_the_same(card: ServerCard) -> None:
+            assert card_html(card) == render_to_string("monitoring/_server_card.html", {"card": card})
+
+        is_the_same()

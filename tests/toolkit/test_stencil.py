@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.template import engines
+from django.template.loader import render_to_string
+from django.utils.safestring import mark_safe
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from portal.toolkit.stencil import Stencil
+
+TEMPLATE = (
+    '<p title="{{ a.name }}">100% {{ a.name }}{% if a.note %} ({{ a.note }}){% elif a.b.deep %}!{% endif %}'
+    "{{ a.b.deep }}{{ a.icon }}{{ a.name }}</p>"
+)
+FIELDS = ("a.name", "a.note", "a.b.deep")
+
+
+@pytest.fixture
+def template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    (tmp_path / "stencil.html").write_text(TEMPLATE)
+    engine = engines["django"].engine  # type: ignore[attr-defined]
+    monkeypatch.setattr(engine, "dirs", [*engine.dirs, tmp_path])
+    for loader in engine.template_loaders:
+        loader.reset()
+    yield "stencil.html"
+    for loader in engine.template_loaders:
+        loader.reset()
+
+
+texts = st.text(st.sampled_from("ab<>&\"'%s\x1f{}\ue000\ue0010"), max_size=6)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(name=texts, note=texts, deep=texts)
+def test_a_filled_stencil_is_what_the_template_gives(template: str, name: str, note: str, deep: str) -> None:
+    context = {"a": {"name": name, "note": note, "b": {"deep": deep}, "icon": mark_safe("<svg/>")}}
+    filled = Stencil(template, FIELDS, ["a.icon"]).filled([name, note, deep], ["<svg/>"])
+    assert filled == render_to_string(template, context)
+
+
+def test_the_template_is_rendered_once_for_each_set_of_empty_fields(
+    template: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered = []
+    monkeypatch.setattr(
+        "portal.toolkit.stencil.render_to_string", lambda *asked: rendered.append(asked) or render_to_string(*asked)
+    )
+    stencil = Stencil(template, FIELDS, ["a.icon"])
+    for note in ("x", "y", "", "z", ""):
+        stencil.filled(["name", note, "deep"], ["<svg/>"])
+    assert len(rendered) == 2
