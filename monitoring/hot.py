@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import struct
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -106,13 +107,14 @@ Newest = dict[SeriesName, tuple[int, float]]
 def write(groups: Sequence[Matrix], rows: Sequence[Rows], now: datetime) -> None:
     """Put what was just committed into Redis and touch the live pages: one round trip. Never raises for Redis."""
     now_ms = int(now.timestamp() * 1000)
+    committed_ms = time.time_ns() // 1_000_000
     try:
         with breaker:
             pipeline = client().pipeline(transaction=False)
             _queue_newest(pipeline, _cuts(rows))
             _queue_slots(pipeline, _headlines(groups, now_ms))
             ids = np.unique(np.concatenate([row.server_ids for row in rows])).tolist()
-            touch({"server": ids, "vitals": ids, "samples": ids, "fleet": None}, pipeline)
+            touch({"server": ids, "vitals": ids, "samples": ids, "fleet": None}, pipeline, committed_ms)
             pipeline.execute()
     except AWAY as error:
         log.warning("hot_write_failed", error=str(error))

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 import structlog
 
+from portal.toolkit.live.clients import Clients
 from portal.toolkit.live.feed import Feed
 from portal.toolkit.live.fragment import GONE, Fragment, gone
 from portal.toolkit.live.frame import Frame, Piece
@@ -20,7 +21,9 @@ from portal.toolkit.live.portions import PORTION, Batch, portions, stale_of, tak
 from portal.toolkit.live.recheck import Rechecker
 from portal.toolkit.live.renderer import Renderer, jobs_of
 from portal.toolkit.live.schedule import Schedule
+from portal.toolkit.live.timing import lag_s
 from portal.toolkit.live.topic import Address
+from portal.toolkit.live.touch import COMMITTED
 from portal.toolkit.live.watcher import BEAT_EVERY_S, Watcher
 
 TICK_S = 1.0
@@ -57,6 +60,7 @@ class Hub:
         self._looked_blindly_at = 0.0
         self._rendering_since: float | None = None
         self.rechecker = Rechecker()
+        self.clients = Clients(self.epoch)
         self._renderer = Renderer()
         self._feed = Feed(
             on_touched=self._on_touched, on_control=self._on_control, on_gap=self._on_gap, on_lost=self._check_health
@@ -76,7 +80,8 @@ class Hub:
 
     def _start(self) -> None:
         gc.freeze()  # the loaded code: looking through it again stops every socket for 50-170 ms each time
-        work = (self._feed.run(), self._flush_for_ever(), self._tick_for_ever(), self.rechecker.run())
+        telling = self.clients.tell_for_ever(lambda: self._health)
+        work = (self._feed.run(), self._flush_for_ever(), self._tick_for_ever(), self.rechecker.run(), telling)
         self._tasks = [asyncio.create_task(job) for job in work]
 
     async def _stop_if_idle(self) -> None:
@@ -153,13 +158,14 @@ class Hub:
     def _on_touched(self, said: Any) -> None:
         if not isinstance(said, dict):
             return
-        self._touched_at_ms = time.time_ns() // 1_000_000
+        self._touched_at_ms = now_ms = time.time_ns() // 1_000_000
+        committed_at = self._clock() - lag_s(said.pop(COMMITTED, now_ms), now_ms)
         for topic, keys in said.items():
             watched = self._fragments.get(topic)
             if watched and (keys is None or isinstance(keys, list)):
                 for key in watched if keys is None else map(str, keys):
                     for fragment in watched.get(key, {}).values():
-                        self._touch(fragment)
+                        self._touch(fragment, committed_at)
 
     def _on_gap(self) -> None:
         """Touches and orders may have been missed."""
@@ -172,12 +178,12 @@ class Hub:
             self._touch(fragment)
         self._check_health()
 
-    def _touch(self, fragment: Fragment) -> None:
+    def _touch(self, fragment: Fragment, committed_at: float | None = None) -> None:
         now = self._clock()
         self._touches += 1
         fragment.touched = self._touches
         for watcher in fragment.watchers:
-            if watcher.mark(fragment, now):  # else it is scheduled already, or busy
+            if watcher.mark(fragment, now, committed_at):  # else it is scheduled already, or busy
                 self._make_due(watcher)
 
     def _every_fragment(self) -> list[Fragment]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import structlog
 from django.contrib.auth.models import AbstractBaseUser
 
 from portal.toolkit.live.admission import DATABASE_AWAY, Credential, in_thread
+from portal.toolkit.live.clients import Client
 from portal.toolkit.live.events import Events, PageEvents, ProgramEvents, event
 from portal.toolkit.live.frame import Frame
 from portal.toolkit.live.hub import Hub
@@ -81,6 +83,7 @@ class LiveStream:
             on_refused=lambda addresses: self._soon(self._tell_refused(addresses)),
             on_looked_at=lambda user: self._soon(self._look_for_more(user)) if ticket.every else None,
         )
+        self._client = Client(ticket.user, "stream", ticket.client, self._watcher, self._topics, time.time())
         self._every = {name: list(keys) for name, keys in ticket.every.items()}
         self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._work: set[asyncio.Future[None]] = set()
@@ -100,6 +103,7 @@ class LiveStream:
             self._end(TRY_AGAIN_LATER)
         finally:
             lifetime.cancel()
+            self._hub.clients.discard(self._client)
             self._hub.rechecker.discard(self._watching)
             self._hub.leave(self._watcher)
             for task in (reader, *self._work):
@@ -117,6 +121,10 @@ class LiveStream:
         await self._write(await self._events.opening(ticket.admitted.values()))
         self._hub.join(self._watcher)
         self._hub.rechecker.add(self._watching)
+        self._hub.clients.add(self._client)
+
+    def _topics(self) -> Iterable[Address]:
+        return [*self._watching.asked, *(Address(name, "*") for name in self._every)]
 
     async def _listen(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":

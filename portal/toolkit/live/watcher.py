@@ -10,6 +10,7 @@ import structlog
 
 from portal.toolkit.live.fragment import Fragment
 from portal.toolkit.live.frame import Frame
+from portal.toolkit.live.timing import delays
 
 PACES_S = {"high": 1.0, "1": 1.0, "5": 5.0, "15": 15.0, "30": 30.0, "60": 60.0}
 BEAT_EVERY_S = 10.0
@@ -41,11 +42,13 @@ class Watcher:
     """
 
     __slots__ = (
+        "_committed_at",
         "_counts_from",
         "_gives_s",
         "_paced_from",
         "_send",
         "_sending",
+        "_unsent_committed_at",
         "_unsent_since",
         "beat_at",
         "frames",
@@ -88,6 +91,10 @@ class Watcher:
         """Where in the schedule's heap it waits."""
         self._paced_from = NEVER
         self._unsent_since = self._counts_from = self._gives_s = 0.0
+        self._unsent_committed_at: float | None = None
+        """The oldest commit of what is unsent; None when it is no commit that made it so."""
+        self._committed_at: float | None = None
+        """That of what was taken last."""
         self._sending: asyncio.Future[None] | None = None
 
     @property
@@ -111,15 +118,19 @@ class Watcher:
         if self._data_at - SLACK_S > now and not self.is_behind:
             return {}
         taken, self.unsent = self.unsent, {}
+        self._committed_at, self._unsent_committed_at = self._unsent_committed_at, None
         self._counts_from = max(self._unsent_since, now - CATCH_UP_S)
         self._gives_s = GIVE_S if now - self._unsent_since < 0.8 * self.pace_s else 0.0
         return taken
 
-    def mark(self, fragment: Fragment, now: float) -> bool:
-        """Remember that `fragment` changed; whether it is the first that waits to be sent."""
+    def mark(self, fragment: Fragment, now: float, committed_at: float | None = None) -> bool:
+        """Remember that `fragment` changed, with a commit at that time of the loop if with any; whether it is the first
+        that waits to be sent."""
         is_first = not self.unsent
         if is_first:
             self._unsent_since = now
+        if self._unsent_committed_at is None:
+            self._unsent_committed_at = committed_at
         self.unsent[fragment] = None
         return is_first
 
@@ -140,9 +151,13 @@ class Watcher:
             paced_from = self._data_at - self._gives_s
             first_from = self._counts_from - PACES_S["high"]
             self._paced_from = first_from if self._paced_from == NEVER else max(paced_from, self._counts_from)
+        if is_beat:
+            self._committed_at = None
         self.frames += 1
         taken = self._send(frame)
-        if taken is not None:
+        if taken is None:
+            self._note_sent()
+        else:
             self.sending_since = asyncio.get_running_loop().time()
             self._sending = asyncio.ensure_future(self._wait_for(taken))
 
@@ -160,6 +175,12 @@ class Watcher:
             logger.exception("live socket does not send")
             self.on_stalled()
             return
+        self._note_sent()
         self.sending_since = self._sending = None
         if self.unsent:
             self.on_free(self)
+
+    def _note_sent(self) -> None:
+        if self._committed_at is not None:
+            delays.note(asyncio.get_running_loop().time() - self._committed_at)
+            self._committed_at = None
