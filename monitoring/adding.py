@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from monitoring.ingest import tokens
 from monitoring.models import Collector, Job, PushToken, Series, Server, ServerGroup, ServerKind, Source
 from portal.toolkit.sentence import say
+from portal.toolkit.shown_once import Command
 from portal.toolkit.tokens import new_text
 
 SHOWN = 5
@@ -110,14 +111,6 @@ def arrival_of_source(source: Source) -> Arrival:
 def arrival_of_job(job: Job) -> Arrival:
     has_run = job.pinged_at is not None or job.failed_at is not None
     return Arrival(has_run, [job.server], _("It has started.") if job.started_at else "")
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """Something to copy, and what it is for. `text` may have several lines."""
-
-    title: str
-    text: str
 
 
 def commands_for(way: str, url: str, token: str) -> list[Command]:

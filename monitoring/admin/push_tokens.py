@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.conf import settings
 from django.contrib import admin, messages
@@ -12,29 +11,20 @@ from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
-from django.views.decorators.cache import never_cache
 
-from monitoring.adding import Command, commands_for
+from monitoring.adding import commands_for
 from monitoring.ingest import tokens
 from monitoring.models import PushToken
 from portal.toolkit.audit import AuditedAdmin
+from portal.toolkit.shown_once import Shown, shown_once
 from portal.toolkit.tokens import new_text
 
 EDITED = ("name", "group", "adds_servers", "host_label", "series_budget", "enabled", "expires_at")
 WARN_FOR = timedelta(days=1)
 WAYS = ("agent", "curl", "prometheus", "otlp")
-
-
-class Shown(NamedTuple):
-    """A token whose text is shown now and never again."""
-
-    token: PushToken
-    text: str
-    commands: list[Command]
 
 
 class PushTokenForm(ModelForm):  # type: ignore[type-arg]
@@ -91,11 +81,11 @@ class PushTokenAdmin(AuditedAdmin):
 
     def response_add(self, request: HttpRequest, obj: PushToken, post_url_continue: str | None = None) -> HttpResponse:
         """The token instead of a redirect: nothing keeps its text for another page."""
-        return self._show(request, request.META["shown_once"])
+        return shown_once(request, self, request.META["shown_once"])
 
     def response_change(self, request: HttpRequest, obj: PushToken) -> HttpResponse:
         if "shown_once" in request.META:
-            return self._show(request, request.META["shown_once"])
+            return shown_once(request, self, request.META["shown_once"])
         response: HttpResponse = super().response_change(request, obj)
         return response
 
@@ -114,27 +104,12 @@ class PushTokenAdmin(AuditedAdmin):
         rows = list(chosen)
         shown = [_shown(token, tokens.rotate(token, now)) for token in rows]
         self.log_selected(request, rows, tokens.ROTATED)
-        return self._show(request, shown)
-
-    def _show(self, request: HttpRequest, shown: Sequence[Shown]) -> HttpResponse:
-        names = ", ".join(one.token.name for one in shown)
-        context = {
-            **self.admin_site.each_context(request),
-            "title": _t("The token “%(name)s”") % {"name": names},
-            "shown": shown,
-            "opts": self.opts,
-        }
-        return _shown_once(request, context)
-
-
-@never_cache
-def _shown_once(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
-    return TemplateResponse(request, "admin/monitoring/push_token.html", context)
+        return shown_once(request, self, shown)
 
 
 def _shown(token: PushToken, text: str) -> Shown:
     ways = (commands_for(way, settings.PORTAL_URL, text) for way in WAYS)
-    return Shown(token, text, [command for way in ways for command in way])
+    return Shown(token.name, text, [command for way in ways for command in way])
 
 
 def _warn(request: HttpRequest, token: PushToken) -> None:

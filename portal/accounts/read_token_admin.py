@@ -9,13 +9,12 @@ from django.contrib import admin
 from django.db.models import ForeignKey
 from django.forms import ModelChoiceField, ModelForm
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
-from django.utils.translation import gettext_lazy as _
-from django.views.decorators.cache import never_cache
+from django.utils.translation import gettext as _
 
 from portal.accounts import tokens
 from portal.accounts.models import ReadToken, User
 from portal.toolkit.audit import AuditedAdmin, person_of
+from portal.toolkit.shown_once import Command, Shown, shown_once
 
 
 @admin.register(ReadToken)
@@ -60,19 +59,8 @@ class ReadTokenAdmin(AuditedAdmin):
         """The token and a command to copy, instead of a redirect: nothing keeps the text for another page."""
         text = request.META["made_read_token"]
         command = f'curl -H "Authorization: Bearer {text}" {settings.PORTAL_URL}/api/dashboard'
-        context = {
-            **self.admin_site.each_context(request),
-            "title": _("The token “%(name)s”") % {"name": obj.name},
-            "token": text,
-            "command": command,
-            "opts": self.opts,
-        }
-        return _shown_once(request, context)
-
-
-@never_cache
-def _shown_once(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
-    return TemplateResponse(request, "admin/accounts/read_token.html", context)
+        to_copy = Command(_("A first question, to copy:"), command)
+        return shown_once(request, self, [Shown(obj.name, text, [to_copy])])
 
 
 def _is_theirs(request: HttpRequest, token: ReadToken | None) -> bool:
