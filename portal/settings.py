@@ -224,6 +224,8 @@ AUTH_PASSWORD_VALIDATORS = [
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [SELF],
+        # Rules that name pages to be fetched ahead (static/js/prefetch.js); they run nothing.
+        "script-src": [SELF, "'inline-speculation-rules'"],
         "img-src": [SELF, "data:"],
         "object-src": [NONE],
         "base-uri": [NONE],

@@ -3,6 +3,8 @@
 // Shown is what this tab did not know: no history when a page is opened, none after more than a minute without a
 // connection. One notice per incident, which its newest news replaces. What one tab closes or acknowledges, the others
 // close.
+//
+// Event on `document`: "alerts:news" {news: [{key, kind, firing, text, href}]} with what this tab did not know.
 
 import { forget, notify } from "./toasts.js";
 
@@ -43,7 +45,9 @@ function take() {
   lostAt = null;
   see(all);
   closeWhatIsOver(all);
-  if (isNews) announceAll(fresh);
+  if (!isNews || !fresh.length) return;
+  announceAll(fresh);
+  document.dispatchEvent(new CustomEvent("alerts:news", { detail: { news: fresh } }));
 }
 
 function see(all) {
@@ -92,7 +96,7 @@ function openKeys() {
 function show(one) {
   shown.set(one.key, one);
   const actions = one.href === location.pathname ? [] : [{ text: words.open, href: one.href }];
-  if (one.firing && mayHandle(one)) actions.unshift({ text: words.acknowledge, run: (toast) => acknowledge(one, toast) });
+  if (one.firing && mayHandle(one)) actions.unshift({ text: words.acknowledge, run: () => acknowledge(one) });
   notify({ kind: one.kind, text: one.text, key: one.key, actions, renew: true });
 }
 
@@ -138,8 +142,9 @@ class Refused extends Error {
   }
 }
 
-async function handle(one, toast, verb, fields, done) {
-  toast.querySelectorAll("button").forEach((button) => (button.disabled = true));
+// Shown as done at once, without what could be done next until the portal has said so.
+async function handle(one, verb, fields, foresee, done) {
+  foresee();
   try {
     await post(`${one.href}${verb}/`, fields);
     done();
@@ -149,13 +154,21 @@ async function handle(one, toast, verb, fields, done) {
   }
 }
 
-function acknowledge(one, toast) {
-  return handle(one, toast, "acknowledge", { reason: words.fromNotice, until: "1h" }, () => {
-    channel.postMessage(one.key);
-    const back = { text: words.takeBack, run: (notice) => handle(one, notice, "release", {}, () => close(one.key)) };
+function acknowledge(one) {
+  const mine = { kind: "success", text: words.acknowledged.replace("%s", one.text), key: one.key, renew: true };
+  const back = { text: words.takeBack, run: () => giveBack(one) };
+  const foresee = () => {
     shown.set(one.key, { ...one, firing: false });
-    notify({ kind: "success", text: words.acknowledged.replace("%s", one.text), key: one.key, actions: [back], renew: true });
+    notify(mine).classList.add("is-sending");
+  };
+  return handle(one, "acknowledge", { reason: words.fromNotice, until: "1h" }, foresee, () => {
+    channel.postMessage(one.key);
+    notify({ ...mine, actions: [back] });
   });
+}
+
+function giveBack(one) {
+  return handle(one, "release", {}, () => close(one.key), () => {});
 }
 
 channel.addEventListener("message", ({ data }) => (data === FOLDED ? unfold() : close(data)));

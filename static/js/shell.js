@@ -50,12 +50,15 @@ document.addEventListener("submit", (event) => {
   if (event.target.matches("[data-come-back]")) event.target.elements.next.value = location.pathname + location.search;
 });
 
-function showConnection({ state, since }) {
+function showConnection({ state, reason, since }) {
   document.documentElement.dataset.connection = state;
   const word = document.getElementById("connection");
-  if (!word || word.dataset.state === state) return;
+  if (!word || (word.dataset.state === state && word.dataset.reason === reason)) return;
   word.dataset.state = state;
-  word.querySelector("time").dateTime = new Date(since).toISOString();
+  word.dataset.reason = reason;
+  const said = ["offline", "signed-out"].includes(reason) ? reason : state;
+  for (const one of word.querySelectorAll("[data-when]")) one.hidden = one.dataset.when !== said;
+  for (const time of word.querySelectorAll("time")) time.dateTime = new Date(since).toISOString();
   localise(word);
 }
 

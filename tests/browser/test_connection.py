@@ -80,7 +80,7 @@ def test_a_web_process_that_does_not_answer_is_noticed_and_the_button_tries_agai
     with hanging(portal, "web"):  # the connection stays open, and nothing comes any more
         state(fleet, "lost")
         expect(status(fleet).locator("[data-notice=lost]")).to_contain_text(re.compile(r"since \d\d:\d\d"))
-        status(fleet).get_by_role("button", name="Reconnect now").click()
+        status(fleet).get_by_role("button", name="Reconnect all").click()
         state(fleet, "connecting")
     expect(status(fleet)).to_have_attribute("data-state", "connected", timeout=10_000)
     assert portal.pids()["web"] == web

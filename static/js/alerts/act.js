@@ -91,23 +91,53 @@ function refused(sent, answer, text, undo) {
   if (answer.status === 422) sent.form.closest("dialog")?.showModal();
 }
 
-// What will most likely be true; returns how to take it back, unless the truth has come meanwhile.
+// What will most likely be true, marked as on its way; returns how to take it back, unless the truth has come meanwhile.
 function foresee({ act, id }) {
   const element = document.getElementById(id);
   if (!element) return () => {};
   element.classList.add("is-sending");
-  const parts = act === "acknowledge" ? { status: words().acknowledged, owner: words().me } : {};
-  const before = Object.entries(parts).map(([name, text]) => {
-    const part = element.querySelector(`[data-part="${name}"]`);
-    const kept = part.cloneNode(true);
-    part.textContent = text;
-    return [part, kept];
-  });
+  element.setAttribute("aria-busy", "true");
+  const undos = [...FORESEEN[act](element), mark(element)];
   return () => {
     if (!element.classList.contains("is-sending")) return;
     element.classList.remove("is-sending");
-    before.forEach(([part, kept]) => part.replaceWith(kept));
+    element.removeAttribute("aria-busy");
+    undos.forEach((undo) => undo());
   };
+}
+
+// Each shows the outcome of an act in `element`, a row or the state of an incident, and returns the ways back.
+const FORESEEN = {
+  acknowledge: (element) => [say(element, "status", words().acknowledged), say(element, "owner", words().me)],
+  release: (element) => [say(element, "status", words().firing), say(element, "owner", words().nobody)],
+  silence: (element) => [append(element, "told", "is-silenced", words().silenced)],
+  unsilence: (element) => [...element.querySelectorAll(".is-silenced")].map(away),
+  comment: () => [],
+};
+
+function say(element, name, text) {
+  const part = element.querySelector(`[data-part="${name}"]`);
+  const kept = part.cloneNode(true);
+  part.textContent = text;
+  return () => part.replaceWith(kept);
+}
+
+function append(element, name, className, text) {
+  const list = element.querySelector(`[data-part="${name}"]`);
+  const made = document.createElement(list.matches("ul") ? "li" : "span");
+  made.className = className;
+  made.textContent = text;
+  list.append(made);
+  return () => made.remove();
+}
+
+function away(element) {
+  element.hidden = true;
+  return () => (element.hidden = false);
+}
+
+function mark(element) {
+  return append(element, "mark", "on-its-way", words().onItsWay);
 }
 
 // A typed instant is in the zone in which the page shows times.

@@ -1,124 +1,190 @@
-// One WebSocket that is always either open or on its way back.
+// How frames come to this page: by the socket, and from its first failure until it is back by what covers for it.
 
-const RETRY_S = [1, 3, 9, 27, 81];
-const RETRY_VISIBLE_S = 10; // somebody is looking: they do not wait out the long ones
-const SIGNED_OUT_CHECK_MS = 2_000;
-const SILENT_MS = 25_000; // the server beats every 10 s: this long without a word is a dead line
-const OPENING_MS = 10_000;
+import { Cover, addressOf } from "./cover.js";
+import { socketPace } from "./pace.js";
+import { socketAddress } from "./place.js";
+import { SIGNED_OUT, Socket } from "./socket.js";
+
+const PATH = "/ws/live/";
+const LONGEST_ADDRESS = 4_000; // of the socket: what does not fit is asked for once it is open
+const COVER_AFTER_MS = 4_000; // of an attempt that gives nothing; some networks swallow sockets without a word
+const GRACE_MS = 1_000; // for the cover to begin: a change of the way is no loss
 const PING_MS = 15_000;
-const SIGNED_OUT = 4401;
+const PING_HIDDEN_MS = 30_000;
 
 /**
- * Events: "state" whenever `state` changes, "message" with {detail: text}, "closed" with {detail: {code, retryInMs}}.
- * States: "connecting" (also before the first word), "open", "lost", "signed-out".
+ * Events: "state" whenever `state`, `transport` or `isCrowded` changes, "message" with {detail: {text, transport}},
+ * "closed" with {detail: {code, retryInMs}} for each attempt of the socket that ends.
+ *
+ * `state`: "connecting" (before the first word), "open" (by whatever `transport`: "socket", "sse", "polling"), "lost",
+ * "signed-out". `retryAt`: epoch ms of the socket's next attempt, or null.
  */
 export class Connection extends EventTarget {
   state = "connecting";
+  transport = "";
   since = Date.now(); // of the state
-  latencyMs = null;
 
-  #makeUrl;
-  #socket = null;
-  #failures = 0;
-  #wasOpen = false;
-  #startedAt = 0;
-  #heardAt = 0;
-  #retryTimer = 0;
+  #topics;
+  #socket;
+  #cover;
+  #watched = new Set(); // what the open socket was told
+  #pace = "";
   #pings = new Map();
+  #pingMs = null;
+  #pingedAt = 0;
+  #coverTimer = 0;
+  #graceTimer = 0;
 
-  /** `makeUrl` is asked before each attempt: what to watch is in the address. */
-  constructor(makeUrl) {
+  /** `topics()` is asked for what the page shows: a Set of "name:key". */
+  constructor(topics) {
     super();
-    this.#makeUrl = makeUrl;
-    setInterval(() => this.#watch(), 1_000);
-    setInterval(() => this.#ping(), PING_MS);
+    this.#topics = topics;
+    this.#socket = new Socket(() => this.#makeUrl());
+    this.#cover = new Cover(topics);
+    this.#listen();
+    setInterval(() => this.#ping(), 1_000);
     window.addEventListener("online", () => this.retryNow());
-    window.addEventListener("offline", () => this.#fail(0));
-    window.addEventListener("pagehide", () => this.#drop());
+    window.addEventListener("offline", () => this.#goOffline());
+    window.addEventListener("pagehide", () => this.#rest());
     window.addEventListener("pageshow", (event) => event.persisted && this.retryNow());
     document.addEventListener("visibilitychange", () => document.hidden || this.retryNow());
+    document.addEventListener("live:pace", () => this.adapt());
   }
 
-  /** Connect unless connected or at it; an attempt that waits for its time does not wait any longer. */
+  get retryAt() {
+    return this.#socket.retryAt;
+  }
+
+  get isCrowded() {
+    return this.#socket.isCrowded;
+  }
+
+  get latencyMs() {
+    return this.transport === "socket" ? this.#pingMs : this.#cover.latencyMs;
+  }
+
+  /** Connect unless connected or at it; nothing waits for its time any longer. */
   retryNow() {
-    this.#watch();
-    if (!this.#socket) this.#open();
+    this.#socket.retryNow();
+    this.#cover.retryNow();
+    if (!this.#socket.isOpen) this.#coverSoon();
   }
 
-  /** Somebody pressed the button: a new attempt, also when one hangs, and they see that something happens. */
+  /** Somebody pressed the button: a new attempt of everything, and they see that something happens. */
   startOver() {
-    this.#become("connecting");
-    this.#open();
+    this.#become("connecting", "");
+    this.#cover.stop();
+    this.#socket.open();
+    this.#coverSoon();
   }
 
-  /** False when there is no open socket; nothing is queued, as the address of the next attempt says it all. */
-  send(message) {
-    if (this.#socket?.readyState !== WebSocket.OPEN) return false;
-    this.#socket.send(JSON.stringify(message));
-    return true;
+  /** The page shows something else, or is looked at more or less: tell whoever brings the frames. */
+  adapt() {
+    this.#cover.adapt();
+    const now = this.#topics();
+    const watch = [...now].filter((topic) => !this.#watched.has(topic));
+    const unwatch = [...this.#watched].filter((topic) => !now.has(topic));
+    const pace = socketPace();
+    const said = { ...(watch.length && { watch }), ...(unwatch.length && { unwatch }), ...(pace !== this.#pace && { pace }) };
+    if (!Object.keys(said).length || !this.#socket.send(said)) return null;
+    [this.#watched, this.#pace] = [now, pace];
+    return said;
   }
 
-  #open() {
-    clearTimeout(this.#retryTimer);
-    this.#drop();
-    this.#startedAt = Date.now();
-    const socket = (this.#socket = new WebSocket(this.#makeUrl()));
-    // A socket that was given up may still speak, minutes later: it is not listened to.
-    const ifMine = (listener) => (event) => socket === this.#socket && listener(event);
-    socket.addEventListener("message", ifMine((event) => this.#hear(event.data)));
-    socket.addEventListener("close", ifMine((event) => this.#fail(event.code)));
+  #makeUrl() {
+    this.#pace = socketPace();
+    const address = addressOf(PATH, this.#topics(), { pace: this.#pace }, LONGEST_ADDRESS);
+    this.#watched = new Set(new URLSearchParams(address.split("?")[1]).getAll("topic"));
+    return socketAddress(address);
   }
 
-  #hear(text) {
-    this.#heardAt = Date.now();
-    this.#failures = 0;
-    this.#wasOpen = true;
-    this.#become("open");
-    this.dispatchEvent(new CustomEvent("message", { detail: text }));
+  // --- What comes, and what does not ------------------------------------------------------------------------------
+
+  #listen() {
+    this.#socket.addEventListener("message", ({ detail }) => this.#hearSocket(detail));
+    this.#socket.addEventListener("closed", ({ detail }) => this.#closed(detail));
+    this.#cover.addEventListener("message", ({ detail: { text } }) => this.#hearCover(text));
+    this.#cover.addEventListener("works", () => this.#socket.retryNow());
+    this.#cover.addEventListener("failed", () => this.#socket.isOpen || this.#become("lost", ""));
+    this.#cover.addEventListener("signed-out", () => this.#socket.fail(SIGNED_OUT));
   }
 
-  #fail(code) {
-    this.#drop();
-    clearTimeout(this.#retryTimer);
-    const retryInMs = code === SIGNED_OUT ? this.#delayAfterSignOut() : this.#delay();
-    if (retryInMs !== null) this.#retryTimer = setTimeout(() => this.#open(), retryInMs);
-    this.#become(code === SIGNED_OUT ? "signed-out" : "lost");
-    this.dispatchEvent(new CustomEvent("closed", { detail: { code, retryInMs } }));
+  #hearSocket(text) {
+    clearTimeout(this.#coverTimer);
+    clearTimeout(this.#graceTimer);
+    this.#cover.stop();
+    this.#become("open", "socket");
+    this.#tell(text);
   }
 
-  #delay() {
-    const longest = document.hidden ? Infinity : RETRY_VISIBLE_S;
-    const seconds = Math.min(RETRY_S[Math.min(this.#failures++, RETRY_S.length - 1)], longest);
-    return seconds * 1000 * (0.5 + Math.random()); // spread: a restart closes everybody's socket at once
+  #hearCover(text) {
+    if (this.#socket.isOpen) return;
+    clearTimeout(this.#graceTimer);
+    this.#socket.hadWord = true;
+    this.#become("open", this.#cover.transport);
+    this.#tell(text);
   }
 
-  // A changed password gives the browser a new session: one look whether this page is really signed out.
-  #delayAfterSignOut() {
-    const delay = this.#wasOpen ? SIGNED_OUT_CHECK_MS : null;
-    this.#wasOpen = false;
-    return delay;
+  #tell(text) {
+    this.dispatchEvent(new CustomEvent("message", { detail: { text, transport: this.transport } }));
   }
 
-  #drop() {
-    const socket = this.#socket;
-    this.#socket = null;
+  #closed(detail) {
     this.#pings.clear();
-    socket?.close();
-  }
-
-  #watch() {
-    if (!this.#socket) return;
-    const isOpen = this.state === "open";
-    if (Date.now() - (isOpen ? this.#heardAt : this.#startedAt) > (isOpen ? SILENT_MS : OPENING_MS)) {
-      this.#fail(0);
-      if (isOpen) this.#open();
+    this.dispatchEvent(new CustomEvent("closed", { detail }));
+    if (this.#socket.isSignedOut) {
+      this.#cover.stop();
+      this.#become("signed-out", "");
+    } else if (!navigator.onLine) {
+      this.#goOffline();
+    } else {
+      this.#startCover();
     }
   }
 
+  #startCover() {
+    clearTimeout(this.#coverTimer);
+    this.#cover.start({ mayStream: !this.#socket.isCrowded });
+    if (this.state === "signed-out") this.#become("connecting", "");
+    if (this.state !== "open" || this.transport !== "socket") return;
+    clearTimeout(this.#graceTimer);
+    this.#graceTimer = setTimeout(() => this.#cover.transport || this.#become("lost", ""), GRACE_MS);
+  }
+
+  #coverSoon() {
+    clearTimeout(this.#coverTimer);
+    this.#coverTimer = setTimeout(() => this.#socket.isOpen || this.#socket.isSignedOut || this.#startCover(), COVER_AFTER_MS);
+  }
+
+  #goOffline() {
+    this.#rest();
+    this.#become("lost", "");
+  }
+
+  #rest() {
+    clearTimeout(this.#coverTimer);
+    clearTimeout(this.#graceTimer);
+    this.#cover.stop();
+    this.#socket.drop();
+  }
+
+  // "lost" stays "lost" while attempts are made by themselves: it is not over before something is heard again.
+  #become(state, transport) {
+    if (state === this.state && transport === this.transport) return;
+    if (state !== this.state) this.since = Date.now();
+    [this.state, this.transport] = [state, transport];
+    if (transport === "socket") this.#pingedAt = 0;
+    this.dispatchEvent(new Event("state"));
+  }
+
+  // --- How long the way is ----------------------------------------------------------------------------------------
+
   #ping() {
-    if (document.hidden || this.state !== "open") return;
+    const wait = document.hidden ? PING_HIDDEN_MS : PING_MS;
+    if (!this.#socket.isOpen || Date.now() - this.#pingedAt < wait) return;
+    this.#pingedAt = Date.now();
     const number = Math.floor(Math.random() * 1e9);
-    if (this.send({ ping: number })) this.#pings.set(number, performance.now());
+    if (this.#socket.send({ ping: number })) this.#pings.set(number, performance.now());
   }
 
   /** The answer to a ping has come. */
@@ -126,15 +192,6 @@ export class Connection extends EventTarget {
     const sentAt = this.#pings.get(number);
     if (sentAt === undefined) return;
     this.#pings.delete(number);
-    this.latencyMs = performance.now() - sentAt;
-  }
-
-  // "lost" stays "lost" while attempts are made by themselves: it is not over before something is heard again.
-  #become(state) {
-    if (state === this.state) return;
-    this.state = state;
-    this.since = Date.now();
-    if (state === "open") setTimeout(() => this.#ping(), 500);
-    this.dispatchEvent(new Event("state"));
+    this.#pingMs = performance.now() - sentAt;
   }
 }

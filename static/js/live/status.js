@@ -4,19 +4,21 @@ import { localise, relative, serverNow } from "../time.js";
 import { announce } from "./swap.js";
 
 const MINIMISED = "openmanager.live.minimised";
+const CALM = ["", "polling"]; // what is no reason to open by itself
+const PHONE = matchMedia("(max-width: 700px)"); // there it opens when somebody wants it to
 
 export class Status {
   #root = document.getElementById("live-status");
   #connection;
   #beat = null;
-  #state = "";
+  #said = "";
   #frames = []; // when the frames of the last minute came
 
   constructor(connection) {
     this.#connection = connection;
     connection.addEventListener("state", () => this.show());
     if (!this.#root) return;
-    this.#part("retry").addEventListener("click", () => connection.startOver());
+    this.#part("retry").addEventListener("click", () => this.#reconnect());
     this.#part("sign-in").addEventListener("click", comeBackHere);
     this.#part("toggle").addEventListener("click", () => this.#choose(!this.#isMinimised()));
     setInterval(() => document.hidden || this.show(), 1_000);
@@ -38,25 +40,27 @@ export class Status {
     const [state, notice] = this.#judge();
     if (this.#root) {
       this.#root.dataset.state = state;
-      this.#only("data-when", state);
+      this.#root.dataset.notice = notice;
+      this.#only("data-when", wordFor(state, notice));
       this.#only("data-notice", notice);
-      this.#part("retry").hidden = state !== "lost";
       this.#resize(notice);
-      this.#showDetails();
+      this.#showNumbers();
     }
-    if (state === this.#state) return;
-    this.#state = state;
-    announce("live:state", { state, reason: notice, since: this.#connection.since });
+    const { since, transport } = this.#connection;
+    if (this.#said === [state, notice, transport].join()) return;
+    this.#said = [state, notice, transport].join();
+    announce("live:state", { state, reason: notice, since, transport });
   }
 
-  /** [state, notice]; a socket that is open is not enough to say "connected". */
+  /** [state, notice]; a connection that is open is not enough to say "connected". */
   #judge() {
-    const { state } = this.#connection;
+    const { state, transport, isCrowded } = this.#connection;
     if (state === "signed-out") return ["lost", "signed-out"];
     if (state === "lost") return ["lost", navigator.onLine ? "lost" : "offline"];
     if (state === "connecting" || !this.#beat) return ["connecting", ""];
     if (this.#beat.health !== "ok") return ["unknown", "degraded"];
-    return this.#isStale() ? ["unknown", "stale"] : ["connected", ""];
+    if (this.#isStale()) return ["unknown", "stale"];
+    return ["connected", isCrowded ? "crowded" : transport === "polling" ? "polling" : ""];
   }
 
   #isStale() {
@@ -65,19 +69,28 @@ export class Status {
     return touched > 0 && serverNow() - touched > limitMs;
   }
 
-  #showDetails() {
+  #showNumbers() {
+    const newest = newestData();
+    this.#write("newest", newest ? relative(newest) : "–");
     if (this.#isMinimised()) return;
     const now = Date.now();
     this.#frames = this.#frames.filter((at) => now - at < 60_000);
-    const { latencyMs, state, since } = this.#connection;
-    const newest = newestData();
+    const { latencyMs, state, since, transport, retryAt } = this.#connection;
+    this.#write("transport", transport ? this.#root.dataset[transport] : "–");
     this.#write("latency", latencyMs === null || state !== "open" ? "–" : `${Math.max(1, Math.round(latencyMs))} ms`);
     this.#write("frames", String(this.#frames.length));
-    this.#write("newest", newest ? relative(newest) : "–");
+    this.#part("next").hidden = !retryAt || transport === "socket";
+    if (retryAt) this.#write("next", relative(Math.max(retryAt, now) - now + serverNow()));
     this.#root.querySelectorAll("time[data-value=since]").forEach((element) => {
       element.setAttribute("datetime", new Date(since).toISOString());
       localise(element);
     });
+  }
+
+  // Also what reads by itself looks again: charts, lists, panels.
+  #reconnect() {
+    this.#connection.startOver();
+    announce("live:epoch", {});
   }
 
   #isMinimised() {
@@ -92,7 +105,7 @@ export class Status {
   // As the person chose, on every page; until then small while all is well, and large when there is something to say.
   #resize(notice) {
     const chosen = localStorage.getItem(MINIMISED);
-    const minimised = chosen === null ? !notice : chosen === "1";
+    const minimised = chosen === null ? PHONE.matches || CALM.includes(notice) : chosen === "1";
     this.#root.toggleAttribute("data-minimised", minimised);
     this.#part("toggle").setAttribute("aria-expanded", String(!minimised));
     this.#root.querySelector("#live-status-details").hidden = minimised;
@@ -109,9 +122,15 @@ export class Status {
   }
 
   #write(name, text) {
-    const element = this.#root.querySelector(`[data-value="${name}"]`);
-    if (element.textContent !== text) element.textContent = text;
+    this.#root.querySelectorAll(`[data-value="${name}"]`).forEach((element) => {
+      if (element.textContent !== text) element.textContent = text;
+    });
   }
+}
+
+// Some reasons have a word of their own.
+function wordFor(state, notice) {
+  return ["offline", "signed-out", "polling"].includes(notice) ? notice : state;
 }
 
 function comeBackHere({ currentTarget: link }) {

@@ -1,6 +1,7 @@
 // Puts what was pushed into the page, changing only what differs: focus, selection, hover and open menus stay.
 
 import { localise } from "../time.js";
+import { patch } from "./patch.js";
 
 const OPTIONS = {
   morphStyle: "outerHTML",
@@ -20,13 +21,16 @@ function isKept(element) {
 
 /**
  * Morph each top-level element of `html` into the one with its id; what is not on this page is ignored.
- * Dispatches "live:swapped" with {id, element} for each, and "live:gone" with {topic} for what is no more.
+ * Dispatches "live:swapped" with {id, element} for each, "live:gone" with {topic} for what is no more, "live:refused"
+ * with {topics} for what may not be watched.
  */
 export function swapAll(html) {
   const frame = document.createElement("template");
   frame.innerHTML = html;
   for (const fresh of [...frame.content.children]) {
-    if (fresh.dataset.gone) takeAway(fresh.dataset.gone);
+    const { gone, refused } = fresh.dataset;
+    if (gone) takeAway(gone);
+    else if (refused) announce("live:refused", { topics: refused.split(" ") });
     else if (fresh.id) swap(fresh);
   }
 }
@@ -35,7 +39,7 @@ function swap(fresh) {
   const old = document.getElementById(fresh.id);
   if (!old) return;
   localise(fresh);
-  window.Idiomorph.morph(old, fresh, OPTIONS);
+  if (!patch(old, fresh)) window.Idiomorph.morph(old, fresh, OPTIONS);
   const element = document.getElementById(fresh.id);
   announce("live:swapped", { id: fresh.id, element });
 }
