@@ -1,4 +1,4 @@
-"""Django's makemessages, which also finds `_t` (gettext where `_` is gettext_lazy) and the plurals of `say_count`."""
+"""Django's makemessages, which also finds `_t` (where `_` is taken) and the plurals of `say_count` and `counted`."""
 
 from __future__ import annotations
 
@@ -6,4 +6,9 @@ from django.core.management.commands import makemessages
 
 
 class Command(makemessages.Command):
-    xgettext_options = [*makemessages.Command.xgettext_options, "--keyword=_t", "--keyword=say_count:3,4"]
+    xgettext_options = [
+        *makemessages.Command.xgettext_options,
+        "--keyword=_t",
+        "--keyword=say_count:3,4",
+        "--keyword=counted:1,2",
+    ]
