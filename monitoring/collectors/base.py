@@ -9,10 +9,11 @@ from typing import Protocol, cast
 
 from monitoring.history.frame import SeriesName
 from monitoring.models import ServerKind, Source
+from portal.toolkit.sentence import SaidError
 
 
-class CollectError(Exception):
-    """Nothing was collected; the message says why, in words for a person."""
+class CollectError(SaidError):
+    """Nothing was collected; the sentence says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,8 @@ class Found:
 class Collected:
     """What one run brought, all of one instant. NaN is a gap: known series of which nothing can be said now.
 
-    `samples` counts what the target showed, `complaint` says in words what of it could not be used ("" for nothing).
+    `samples` counts what the target showed, `complaint` says what of it could not be used: a stored sentence
+    (portal.toolkit.sentence), "" for nothing.
     `found` is everything that the source lists, None when it is no kind of source that lists anything.
     """
 

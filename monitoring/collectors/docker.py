@@ -12,7 +12,8 @@ from urllib.parse import quote, urlsplit
 
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_noop as _t
 
 from monitoring.collectors.base import Collected, CollectError, Found
 from monitoring.collectors.container import container_values
@@ -25,7 +26,9 @@ from monitoring.collectors.together import together
 from monitoring.history.frame import SeriesName
 from monitoring.models import ServerKind, Source
 from portal.toolkit.http import Fetched, FetchError, fetch, tls_context
-from portal.toolkit.targets import Deadline, check_place, printable
+from portal.toolkit.printable import printable
+from portal.toolkit.sentence import Inner, Term, counted, paragraph
+from portal.toolkit.targets import Deadline, check_place
 from portal.toolkit.unix_http import fetch_unix
 
 DEFAULT_URL = "unix:///var/run/docker.sock"
@@ -43,7 +46,8 @@ Ask = Callable[[str, int], Fetched]
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One that was listed; `trouble` says why it could not be measured, None instead of values that it has gone."""
+    """One that was listed; None instead of values that it has gone. `trouble`: why it could not be measured, as a
+    stored sentence."""
 
     id: str
     name: str
@@ -56,7 +60,7 @@ class Container:
 def collect(source: Source, now_ms: int) -> Collected:
     """One request for the list and two for each container, of which eight are asked at a time."""
     ask = engine(source, Deadline(source.timeout_s))
-    listed = read_objects(_said(ask, "/containers/json", LISTING_BYTES), _("the list of containers"))
+    listed = read_objects(_said(ask, "/containers/json", LISTING_BYTES), Term(_t("the list of containers")))
     containers = sorted(filter(None, map(_listed, listed)), key=lambda one: one.name)
     measured = together(lambda container: _measure(ask, container), containers[:MOST])
     counters = Counters.recall(source, now_ms)
@@ -126,7 +130,7 @@ def _web_address(url: str) -> str:
     try:
         scheme = "https" if parts.port == TLS_PORT else "http"
     except ValueError as error:
-        raise CollectError(_("the URL is not valid: %(error)s") % {"error": error}) from error
+        raise CollectError(_t("the URL is not valid: %(error)s"), error=str(error)) from error
     return f"{scheme}://{parts.netloc}"
 
 
@@ -143,7 +147,7 @@ def _client_tls(source: Source) -> SSLContext | None:
                 pair.flush()
                 context.load_cert_chain(pair.name, password="")
     except (SSLError, ValueError) as error:
-        raise CollectError(_("the certificates of this source are not usable: %(error)s") % {"error": error}) from error
+        raise CollectError(_t("the certificates of this source are not usable: %(error)s"), error=str(error)) from error
     return context
 
 
@@ -156,7 +160,7 @@ def _said(ask: Ask, target: str, most: int) -> Fetched:
     try:
         return ask(target, most)
     except FetchError as error:
-        raise CollectError(str(error)) from error
+        raise CollectError.of(error) from error
 
 
 # --- Containers -------------------------------------------------------------------------------------------------------
@@ -189,7 +193,7 @@ def _measure(ask: Ask, container: Container) -> Container:
             read_object(details, container.name),
         )
     except (FetchError, CollectError) as error:
-        return Container(container.id, container.name, container.image, trouble=str(error))
+        return Container(container.id, container.name, container.image, trouble=error.stored)
 
 
 def _found(container: Container, counters: Counters, now_ms: int) -> Found:
@@ -204,20 +208,14 @@ def _complaint(measured: list[Container], unusable: int) -> str:
     troubled = [one for one in measured if one.trouble]
     if troubled:
         words.append(
-            ngettext(
+            counted(
                 "%(count)d container could not be measured: “%(name)s” (%(trouble)s).",
                 "%(count)d containers could not be measured; the first is “%(name)s” (%(trouble)s).",
                 len(troubled),
+                name=printable(troubled[0].name, 60),
+                trouble=Inner(troubled[0].trouble),
             )
-            % {
-                "count": len(troubled),
-                "name": printable(troubled[0].name, 60),
-                "trouble": printable(troubled[0].trouble, 160),
-            }
         )
     if unusable:
-        words.append(
-            ngettext("%(count)d container has no name.", "%(count)d containers have no name.", unusable)
-            % {"count": unusable}
-        )
-    return " ".join(words)
+        words.append(counted("%(count)d container has no name.", "%(count)d containers have no name.", unusable))
+    return paragraph(words)

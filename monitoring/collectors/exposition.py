@@ -12,11 +12,11 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_noop as _
 from prometheus_client.parser import text_string_to_metric_families
 
-from portal.toolkit.targets import printable
+from portal.toolkit.printable import printable
+from portal.toolkit.sentence import counted, paragraph
 
 _LABEL = r'[a-zA-Z_][a-zA-Z0-9_]*\s*=\s*"(?:[^"\\]|\\.)*+"'
 _LINE = re.compile(
@@ -80,18 +80,19 @@ class Exposition:
 
     @property
     def complaint(self) -> str:
-        """What could not be read, in words; "" when all could."""
+        """What could not be read, as a stored sentence; "" when all could."""
         words = [_("The answer was cut off.")] if self.cut else []
         if self.bad:
             words.append(
-                ngettext(
-                    "Line %(number)d could not be used: “%(line)s”.",
-                    "%(count)d lines could not be used; the first is line %(number)d: “%(line)s”.",
+                counted(
+                    "Line %(number)s could not be used: “%(line)s”.",
+                    "%(count)d lines could not be used; the first is line %(number)s: “%(line)s”.",
                     self.bad,
+                    number=str(self.first_bad[0]),
+                    line=self.first_bad[1],
                 )
-                % {"count": self.bad, "number": self.first_bad[0], "line": self.first_bad[1]}
             )
-        return " ".join(words)
+        return paragraph(words)
 
 
 def parse(text: str, *, limit: int, whole: bool = True, wanted: Container[str] | None = None) -> Exposition:

@@ -9,13 +9,13 @@ from datetime import datetime, timedelta
 import numpy as np
 from django.db.models import F, Q, Window
 from django.db.models.functions import RowNumber
-from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_noop as _
 
 from monitoring.collectors.base import Found
 from monitoring.history.frame import Frame, Layout
 from monitoring.models import Server, ServerState, Source
-from portal.toolkit.targets import printable
+from portal.toolkit.printable import printable
+from portal.toolkit.sentence import counted, paragraph, sentence
 
 MOST = 1000
 """Servers that one source may have listed at a time, and as many that are gone."""
@@ -28,14 +28,14 @@ _MAX_DESCRIPTION = 300
 
 @dataclass(slots=True)
 class Roster:
-    """What became of a listing: the server of each name that is kept, and in words what is not."""
+    """What became of a listing: the server of each name that is kept, and in stored sentences what is not."""
 
     servers: dict[str, Server] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
 
     @property
     def complaint(self) -> str:
-        return " ".join(self.refused)
+        return paragraph(self.refused)
 
 
 def enrol(source: Source, listed: Iterable[Found], now: datetime) -> Roster:
@@ -92,12 +92,12 @@ def _by_name(listed: Iterable[Found], home: Server, roster: Roster) -> dict[str,
             wanted[name] = found
     if unusable:
         roster.refused.append(
-            ngettext(
+            counted(
                 "%(count)d name cannot be a server's: %(names)s.",
                 "%(count)d names cannot be a server's: %(names)s.",
                 len(unusable),
+                names=_some(unusable),
             )
-            % {"count": len(unusable), "names": _some(unusable)}
         )
     return wanted
 
@@ -137,10 +137,8 @@ def _new(source: Source, home: Server, new: Sequence[Found], there: int, roster:
     """Make servers of what is listed for the first time, as far as there is room and their names are free."""
     room = max(0, MOST - there)
     if len(new) > room:
-        roster.refused.append(
-            _("%(count)d more are listed than the %(most)d that one source may bring.")
-            % {"count": len(new) - room, "most": MOST}
-        )
+        words = _("%(count)s more are listed than the %(most)s that one source may bring.")
+        roster.refused.append(sentence(words, count=str(len(new) - room), most=str(MOST)))
     names = {_full_name(home, found.name): found for found in new[:room]}
     if not names:
         return {}
@@ -167,12 +165,12 @@ def _take_over(source: Source, home: Server, names: Mapping[str, Found], roster:
     foreign = {server.name for server in existing} - left_over.keys()
     if foreign:
         roster.refused.append(
-            ngettext(
+            counted(
                 "%(count)d name is another server's: %(names)s.",
                 "%(count)d names are other servers': %(names)s.",
                 len(foreign),
+                names=_some(sorted(foreign)),
             )
-            % {"count": len(foreign), "names": _some(sorted(foreign))}
         )
     return foreign
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_noop as _t
 
 from monitoring.collectors.base import Collected, CollectError, Found
 from monitoring.collectors.measures import KB, Values, tidy
@@ -20,6 +21,7 @@ from monitoring.collectors.options import Needs, option, read_options, secret_of
 from monitoring.collectors.together import together
 from monitoring.history.frame import SeriesName
 from monitoring.models import ServerKind, Source
+from portal.toolkit.sentence import sentence
 from portal.toolkit.targets import Deadline, FetchError, parse_target, permitted_addresses, resolve_name
 
 if TYPE_CHECKING:
@@ -150,8 +152,7 @@ def _client(source: Source, deadline: Deadline) -> Iterator[Client]:
         from google.cloud.monitoring_v3.services.metric_service.transports import MetricServiceGrpcTransport
     except ImportError as error:
         raise CollectError(
-            _("the package google-cloud-monitoring is not installed; install it with: %(command)s")
-            % {"command": INSTALL}
+            _t("the package google-cloud-monitoring is not installed; install it with: %(command)s"), command=INSTALL
         ) from error
     limits = [("grpc.max_receive_message_length", MESSAGE_BYTES), ("grpc.enable_retries", 0)]
     endpoint = read_options(Options, source).endpoint
@@ -179,9 +180,9 @@ def _checked(endpoint: str, deadline: Deadline) -> str:
         target = parse_target(f"http://{endpoint}")
         addresses = permitted_addresses(target, resolve_name, deadline)
     except FetchError as error:
-        raise CollectError(str(error)) from error
+        raise CollectError.of(error) from error
     if not addresses[0].is_loopback:
-        raise CollectError(_("a stand-in for Google's service is taken from this machine only"))
+        raise CollectError(_t("a stand-in for Google's service is taken from this machine only"))
     host = f"[{addresses[0]}]" if addresses[0].version == 6 else str(addresses[0])
     return f"{host}:{target.port}"
 
@@ -197,24 +198,23 @@ def _credentials(source: Source) -> Any:
         return service_account.Credentials.from_service_account_info(info, scopes=[_SCOPE])  # type: ignore[no-untyped-call]
     except (ValueError, TypeError, KeyError) as error:
         raise CollectError(
-            _("the secret of this source must be the key of a service account, as the JSON file that Google gives")
+            _t("the secret of this source must be the key of a service account, as the JSON file that Google gives")
         ) from error
 
 
 def _in_words(error: Exception, project: str, deadline: Deadline) -> str:
+    """As a stored sentence."""
     from google.api_core import exceptions
 
     said = str(getattr(error, "message", "") or error)
     if isinstance(error, exceptions.DeadlineExceeded):
-        return str(deadline.missed())
+        return deadline.missed().stored
     if isinstance(error, exceptions.ResourceExhausted | exceptions.TooManyRequests):
-        return _("the quota of %(project)s is used up: %(said)s") % {"project": project, "said": said}
+        return sentence(_t("the quota of %(project)s is used up: %(said)s"), project=project, said=said)
     if isinstance(error, exceptions.PermissionDenied):
-        return _("the account needs the role Monitoring Viewer in %(project)s: %(said)s") % {
-            "project": project,
-            "said": said,
-        }
-    return _("Google says: %(said)s") % {"said": said}
+        words = _t("the account needs the role Monitoring Viewer in %(project)s: %(said)s")
+        return sentence(words, project=project, said=said)
+    return sentence(_t("Google says: %(said)s"), said=said)
 
 
 # --- One question -----------------------------------------------------------------------------------------------------
@@ -230,12 +230,12 @@ def _ask(client: Client, project: str, question: Question, now_ms: int, deadline
             readings += filter(None, map(_reading, page.time_series))
             if len(readings) > MOST_SERIES:
                 raise CollectError(
-                    _("%(metric)s: more than %(most)d machines") % {"metric": question.metric, "most": MOST_SERIES}
+                    _t("%(metric)s: more than %(most)s machines"), metric=question.metric, most=str(MOST_SERIES)
                 )
             if not page.next_page_token:
                 return readings
             if page.next_page_token == request.page_token:
-                raise CollectError(_("%(path)s: the list never ends") % {"path": question.type})
+                raise CollectError(_t("%(path)s: the list never ends"), path=question.type)
             request.page_token = page.next_page_token
     except NotFound:
         if question.is_of_agent:
@@ -248,7 +248,7 @@ def _page(client: Client, request: monitoring_v3.ListTimeSeriesRequest, deadline
     try:
         left = deadline.left()
     except FetchError as error:
-        raise CollectError(str(error)) from error
+        raise CollectError.of(error) from error
     return next(iter(client.list_time_series(request, timeout=left, retry=None).pages))
 
 

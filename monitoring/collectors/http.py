@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from django.core.exceptions import ValidationError
-from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop as _t
 
 from monitoring.collectors.base import Collected, CollectError
 from monitoring.collectors.certificates import CERTIFICATE, certificate_days, refused_certificate_days
@@ -26,7 +26,9 @@ from monitoring.collectors.web import authorization, check_url
 from monitoring.history.frame import SeriesName
 from monitoring.models import Source
 from portal.toolkit.http import Fetched, Take, fetch
-from portal.toolkit.targets import WEB, FetchError, RefusedError, printable
+from portal.toolkit.printable import printable
+from portal.toolkit.sentence import Inner, paragraph, sentence
+from portal.toolkit.targets import WEB, FetchError, RefusedError
 from portal.toolkit.wire import CertificateError, tls_context
 
 MAX_BYTES = 1_000_000
@@ -47,7 +49,7 @@ def status_ranges(text: str) -> list[tuple[int, int]]:
     for part in text.split(","):
         match = _RANGE.fullmatch(part.strip())
         if match is None or int(match[2] or match[1]) < int(match[1]):
-            raise ValidationError(_t("Write statuses and ranges with commas between them, like 200-399, 418."))
+            raise ValidationError(_("Write statuses and ranges with commas between them, like 200-399, 418."))
         ranges.append((int(match[1]), int(match[2] or match[1])))
     return ranges
 
@@ -58,13 +60,13 @@ def header_lines(text: str) -> dict[str, str]:
     for line in filter(None, map(str.strip, text.splitlines())):
         match = _HEADER.fullmatch(line)
         if match is None:
-            raise ValidationError(_t("Write each header on a line of its own, like Accept: text/html."))
+            raise ValidationError(_("Write each header on a line of its own, like Accept: text/html."))
         name, value = match.groups()
         if name.lower() in _OURS:
-            raise ValidationError(_t("The header %(name)s is set by the check itself.") % {"name": name})
+            raise ValidationError(_("The header %(name)s is set by the check itself.") % {"name": name})
         if _SECRET_HEADER.fullmatch(name) and SECRET not in value:
             raise ValidationError(
-                _t("Type the secret of %(name)s into the password field and write %(place)s where it belongs.")
+                _("Type the secret of %(name)s into the password field and write %(place)s where it belongs.")
                 % {"name": name, "place": SECRET}
             )
         headers[name.title()] = value  # as we write them, so that none is sent twice
@@ -122,11 +124,11 @@ def collect(source: Source, now_ms: int) -> Collected:
             take=Take(redirects=True, beginnings=True),
         )
     except RefusedError as error:
-        raise CollectError(str(error)) from error
+        raise CollectError.of(error) from error
     except FetchError as error:
         return _failed(source, options, error, source.timeout_s - (time.monotonic() - began), now_ms)
     took_ms = 1000 * (time.monotonic() - began)
-    complaint = " ".join(objections(answer, options))
+    complaint = paragraph(objections(answer, options))
     values = {UP: 0.0 if complaint else 1.0, TIME: took_ms, STATUS: float(answer.status)}
     return _collected(source, options, values, complaint, certificate_days(answer.certificate, now_ms))
 
@@ -142,25 +144,26 @@ def _headers(options: Options, source: Source) -> dict[str, str]:
 
 
 def objections(answer: Fetched, options: Options) -> Iterator[str]:
-    """What about `answer` is not as expected, in words."""
+    """What about `answer` is not as expected, as stored sentences."""
     if not any(first <= answer.status <= last for first, last in status_ranges(options.statuses)):
-        yield _t("The status is %(status)d.") % {"status": answer.status}
+        yield sentence(_t("The status is %(status)s."), status=str(answer.status))
     if answer.ending == "cut":
         yield _t("The answer was cut off.")
     if options.method == "HEAD":
         return
     text = answer.body.decode("utf-8", errors="replace")
     if options.contains and options.contains not in text:
-        yield _t("The page does not contain “%(text)s”.") % {"text": printable(options.contains, 80)}
+        yield sentence(_t("The page does not contain “%(text)s”."), text=printable(options.contains, 80))
     if options.lacks and options.lacks in text:
-        yield _t("The page contains “%(text)s”.") % {"text": printable(options.lacks, 80)}
+        yield sentence(_t("The page contains “%(text)s”."), text=printable(options.lacks, 80))
 
 
 def _failed(source: Source, options: Options, error: FetchError, left_s: float, now_ms: int) -> Collected:
     url, days = parts_of(source.url).bare, math.nan
     if isinstance(error, CertificateError):
         days = refused_certificate_days(url, WEB, left_s, now_ms)
-    return _collected(source, options, {UP: 0.0, TIME: math.nan, STATUS: math.nan}, f"{error}.", days)
+    complaint = sentence("%(error)s.", error=Inner(error.stored))
+    return _collected(source, options, {UP: 0.0, TIME: math.nan, STATUS: math.nan}, complaint, days)
 
 
 def _collected(source: Source, options: Options, values: Values, complaint: str, days: float) -> Collected:

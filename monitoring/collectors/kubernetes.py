@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_noop as _t
 
 from monitoring.collectors.base import Collected, CollectError
 from monitoring.collectors.cluster import (
@@ -31,6 +32,7 @@ from monitoring.collectors.shape import Shape, objects, read_object, text
 from monitoring.collectors.together import together
 from monitoring.models import Source
 from portal.toolkit.http import Fetched, FetchError, fetch, tls_context
+from portal.toolkit.sentence import Quantity, paragraph
 from portal.toolkit.targets import Deadline, check_place
 
 PAGE = 250
@@ -107,12 +109,12 @@ def collect(source: Source, now_ms: int) -> Collected:
     values = cluster_values(nodes, pods, machines.usage or {})
     samples = len(values) + sum(len(one.values) for one in found)
     complaints = dict.fromkeys(filter(None, (machines.complaint, measured.complaint)))
-    return Collected(values, samples, " ".join(complaints), found)
+    return Collected(values, samples, paragraph(complaints), found)
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """One of the four lists; None is what was not asked for, or is not there."""
+    """One of the four lists; None is what was not asked for, or is not there. `complaint`: a stored sentence."""
 
     nodes: list[Node] | None = None
     pods: list[Pod] | None = None
@@ -148,7 +150,7 @@ def _usage(read: Callable[[], list[tuple[str, Usage]]]) -> _Read:
     except _NotThereError:
         return _Read()
     except CollectError as error:
-        return _Read(complaint=str(error))
+        return _Read(complaint=error.stored)
 
 
 def _paths(base: str, namespaces: list[str]) -> list[str]:
@@ -161,7 +163,7 @@ Ask = Callable[[str], Fetched]
 """From a path to the answer; raises CollectError."""
 
 
-class _NotThereError(CollectError):
+class _NotThereError(Exception):
     """The cluster has no such part of the API."""
 
 
@@ -172,15 +174,15 @@ class _ExpiredError(Exception):
 def _api(source: Source, options: Options, deadline: Deadline) -> Ask:
     token, base = secret_of(source).strip(), source.url.rstrip("/")
     if token and not base.lower().startswith("https://"):
-        raise CollectError(_("a token is sent over https:// only"))
+        raise CollectError(_t("a token is sent over https:// only"))
     if not token.isascii() or not token.isprintable() or " " in token:
-        raise CollectError(_("the token of this source is none: it has spaces or line breaks in it"))
+        raise CollectError(_t("the token of this source is none: it has spaces or line breaks in it"))
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         tls = tls_context(options.authority, verify=options.verify) if options.authority or not options.verify else None
     except (SSLError, ValueError) as error:
         raise CollectError(
-            _("the CA certificate of this source is not usable: %(error)s") % {"error": error}
+            _t("the CA certificate of this source is not usable: %(error)s"), error=str(error)
         ) from error
 
     def ask(path: str) -> Fetched:
@@ -194,7 +196,7 @@ def _api(source: Source, options: Options, deadline: Deadline) -> Ask:
                 tls=tls,
             )
         except FetchError as error:
-            raise CollectError(str(error)) from error
+            raise CollectError.of(error) from error
 
     return ask
 
@@ -206,7 +208,7 @@ def _items(ask: Ask, path: str, read: Callable[[Shape], T], **query: str) -> lis
             return [read(item) for page in _pages(ask, path, query) for item in page]
         except _ExpiredError:
             continue
-    raise CollectError(_("%(path)s: the list expired while it was read") % {"path": path})
+    raise CollectError(_t("%(path)s: the list expired while it was read"), path=path)
 
 
 def _pages(ask: Ask, path: str, query: dict[str, str]) -> Iterator[list[Shape]]:
@@ -219,7 +221,7 @@ def _pages(ask: Ask, path: str, query: dict[str, str]) -> Iterator[list[Shape]]:
             raise _ExpiredError
         if size > LIST_BYTES:
             raise CollectError(
-                _("%(path)s: the list is larger than %(mb)d MB") % {"path": path, "mb": LIST_BYTES // 10**6}
+                _t("%(path)s: the list is larger than %(size)s"), path=path, size=Quantity(LIST_BYTES / 10**6, "MB")
             )
         page = _page(answer, path)
         yield objects(page, "items")
@@ -227,7 +229,7 @@ def _pages(ask: Ask, path: str, query: dict[str, str]) -> Iterator[list[Shape]]:
         if not proceed:
             return
         if proceed == former:
-            raise CollectError(_("%(path)s: the list never ends") % {"path": path})
+            raise CollectError(_t("%(path)s: the list never ends"), path=path)
 
 
 def _page(answer: Fetched, path: str) -> Shape:
@@ -235,5 +237,5 @@ def _page(answer: Fetched, path: str) -> Shape:
         raise _NotThereError
     page = read_object(answer, path)
     if not isinstance(page.get("items"), list):
-        raise CollectError(_("%(what)s: the answer is not what was expected") % {"what": path})
+        raise CollectError(_t("%(what)s: the answer is not what was expected"), what=path)
     return page

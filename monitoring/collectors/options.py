@@ -23,11 +23,13 @@ from typing import Any, Literal, TypeVar
 from django import forms
 from django.core.exceptions import ValidationError
 from django.utils.functional import Promise
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext_lazy, override
+from django.utils.translation import gettext_noop as _t
 
 from monitoring.collectors.base import CollectError
 from monitoring.models import Source
 from portal.toolkit.secrets import SecretLostError, unseal
+from portal.toolkit.sentence import Term
 
 Words = str | Promise
 Check = Callable[[Any], Any]
@@ -74,9 +76,9 @@ class Needs:
     def check(self, url: str) -> None:
         """Raise ValidationError, in words for whoever typed it, when a source of this kind cannot have this `url`."""
         if self.url == "needed" and not url:
-            raise ValidationError(_t("This kind of source needs a URL."), code="required")
+            raise ValidationError(gettext_lazy("This kind of source needs a URL."), code="required")
         if self.url == "none" and url:
-            raise ValidationError(_t("This kind of source is read without a URL: leave it empty."))
+            raise ValidationError(gettext_lazy("This kind of source is read without a URL: leave it empty."))
         if url and self.check_url is not None:
             self.check_url(url)
 
@@ -132,15 +134,25 @@ def read_options(options: type[T], source: Source) -> T:
         if name not in stored:
             continue
         if type(stored[name]) is not type(field.initial):
-            raise CollectError(_t("its option “%(option)s” cannot be read") % {"option": field.label})
+            raise CollectError(_t("its option “%(option)s” cannot be read"), option=_term(field.label))
         try:
             found[name] = field.clean(stored[name])
         except ValidationError as error:
-            said = " ".join(error.messages)
             raise CollectError(
-                _t("its option “%(option)s”: %(error)s") % {"option": field.label, "error": said}
+                _t("its option “%(option)s”: %(error)s"), option=_term(field.label), error=_complaint(error)
             ) from error
     return options(**found)
+
+
+def _term(words: Words | None) -> Term:
+    with override(None):  # the message itself, untranslated
+        return Term(words or "")
+
+
+def _complaint(error: ValidationError) -> Term:
+    """What is said of one wrong value; a message with a value in it stays English."""
+    with override(None):
+        return Term(" ".join(error.messages))
 
 
 def secret_of(source: Source) -> str:

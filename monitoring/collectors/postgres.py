@@ -20,8 +20,8 @@ import certifi
 import psycopg
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop as _t
 
 from monitoring.collectors.base import Collected, CollectError
 from monitoring.collectors.counters import Counters
@@ -30,13 +30,14 @@ from monitoring.collectors.measures import tidy
 from monitoring.collectors.options import Needs, option, read_options, secret_of
 from monitoring.collectors.postgres_reading import Reading
 from monitoring.models import Source
+from portal.toolkit.printable import printable
+from portal.toolkit.sentence import paragraph, sentence
 from portal.toolkit.targets import (
     Deadline,
     FetchError,
     check_place,
     parse_target,
     permitted_addresses,
-    printable,
     resolve_name,
 )
 
@@ -52,9 +53,9 @@ def check_url(url: str) -> None:
     refuse_password(url)
     parts = parts_of(url)
     if "?" in parts.place or "#" in parts.place:
-        raise ValidationError(_t("Nothing follows the name of the database; TLS is chosen below."))
+        raise ValidationError(_("Nothing follows the name of the database; TLS is chosen below."))
     if not parts.user:
-        raise ValidationError(_t("The URL names the role: postgresql://user@host:5432/database."))
+        raise ValidationError(_("The URL names the role: postgresql://user@host:5432/database."))
     try:
         check_place(parts.bare, SCHEMES)
     except FetchError as error:
@@ -97,11 +98,11 @@ def collect(source: Source, now_ms: int) -> Collected:
             reading = Reading(connection, Counters.recall(source, now_ms), options.slow_ms)
             values = reading.values()
     except FetchError as error:
-        raise CollectError(str(error)) from error
+        raise CollectError.of(error) from error
     except psycopg.Error as error:
         raise CollectError(_words(error, deadline)) from error
     reading.counters.keep()
-    return Collected(tidy(values), len(values), " ".join(reading.complaints))
+    return Collected(tidy(values), len(values), paragraph(reading.complaints))
 
 
 # --- Connecting -------------------------------------------------------------------------------------------------------
@@ -179,7 +180,8 @@ def _cut(connection: psycopg.Connection[Any]) -> None:
 
 
 def _words(error: psycopg.Error, deadline: Deadline) -> str:
+    """As a stored sentence."""
     if deadline.rest() <= 0:
-        return str(deadline.missed())
+        return deadline.missed().stored
     said = " · ".join(line.strip() for line in str(error).splitlines() if line.strip())
-    return _t("PostgreSQL says: %(error)s") % {"error": printable(said, 300) or type(error).__name__}
+    return sentence(_t("PostgreSQL says: %(error)s"), error=printable(said, 300) or type(error).__name__)

@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any, LiteralString
 
 import psycopg
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _
 from psycopg import sql
 
 from monitoring.collectors.base import CollectError
 from monitoring.collectors.counters import NAN, Counters
 from monitoring.collectors.measures import MB, Values, labelled, percent
 from monitoring.history.frame import SeriesName
-from portal.toolkit.targets import printable
+from portal.toolkit.printable import printable
+from portal.toolkit.sentence import sentence
 
 OLDEST = 120_000
 MOST_DATABASES = 50
@@ -76,7 +77,7 @@ FROM {view} WHERE queryid IS NOT NULL AND {longest} >= %s GROUP BY 1 ORDER BY ms
 
 @dataclass
 class Reading:
-    """One run over one connection; `complaints` names what could not be read."""
+    """One run over one connection; `complaints` names what could not be read, in stored sentences."""
 
     connection: psycopg.Connection[dict[str, Any]]
     counters: Counters
@@ -102,7 +103,7 @@ class Reading:
                     raise
                 said = printable(" ".join(str(error).split()), 150)
                 self.complaints.append(
-                    _("%(part)s could not be read: %(error)s.") % {"part": name, "error": said.rstrip(".")}
+                    sentence(_("%(part)s could not be read: %(error)s."), part=name, error=said.rstrip("."))
                 )
         return values
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_noop as _t
 
 from monitoring.catalogue import BY_NAME
 from monitoring.collectors import exposition, mapping
@@ -17,7 +17,8 @@ from monitoring.collectors.web import authorization, check_url
 from monitoring.history.frame import SeriesName, canonical_labels
 from monitoring.models import Source
 from portal.toolkit.http import Fetched, FetchError, fetch
-from portal.toolkit.targets import printable
+from portal.toolkit.printable import printable
+from portal.toolkit.sentence import Inner
 
 MAX_BYTES = 16_000_000
 MAX_LABELS = 2000  # bytes: the labels are part of an index, whose rows have a limit
@@ -38,7 +39,7 @@ def collect(source: Source, now_ms: int) -> Collected:
     try:
         answer = fetch(parts.bare, timeout_s=source.timeout_s, max_bytes=MAX_BYTES, accept=ACCEPT, headers=headers)
     except FetchError as error:
-        raise CollectError(str(error)) from error
+        raise CollectError.of(error) from error
     shown = read(answer, limit=source.sample_limit, everything=source.keep_everything)
     counters = Counters.recall(source, now_ms)
     values = tidy(mapping.catalogue_values(shown.samples, counters))
@@ -47,8 +48,8 @@ def collect(source: Source, now_ms: int) -> Collected:
     counters.keep()
     if not values:
         raise CollectError(
-            _("none of the %(count)d samples is known to the catalogue; “keep every series” would keep them")
-            % {"count": shown.seen}
+            _t("none of the %(count)s samples is known to the catalogue; “keep every series” would keep them"),
+            count=str(shown.seen),
         )
     return Collected(values, shown.seen, shown.complaint)
 
@@ -56,13 +57,13 @@ def collect(source: Source, now_ms: int) -> Collected:
 def read(answer: Fetched, *, limit: int, everything: bool) -> Exposition:
     """The samples of `answer`: those that feed the catalogue, or all. CollectError when it holds none."""
     if answer.status != 200:
-        raise CollectError(_("the answer has the status %(status)d") % {"status": answer.status})
+        raise CollectError(_t("the answer has the status %(status)s"), status=str(answer.status))
     text = answer.body.decode("utf-8-sig", errors="replace")
     start = text.lstrip()[:80]
     if start.startswith("<"):
         raise CollectError(
-            _("the answer is a web page (HTML), not metrics: line 1 is “%(line)s”")
-            % {"line": printable(start.split("\n", 1)[0], 60)}
+            _t("the answer is a web page (HTML), not metrics: line 1 is “%(line)s”"),
+            line=printable(start.split("\n", 1)[0], 60),
         )
     try:
         shown = exposition.parse(
@@ -70,14 +71,14 @@ def read(answer: Fetched, *, limit: int, everything: bool) -> Exposition:
         )
     except exposition.TooManySamplesError as error:
         raise CollectError(
-            _("the answer has more than %(limit)d samples, the limit of this source") % {"limit": limit}
+            _t("the answer has more than %(limit)s samples, the limit of this source"), limit=str(limit)
         ) from error
     is_openmetrics = answer.content_type.startswith("application/openmetrics-text")
     shown.cut |= answer.ending == "cut" or (is_openmetrics and not shown.has_eof)
     if not shown.seen:
-        raise CollectError(_("the answer holds no metrics"))
+        raise CollectError(_t("the answer holds no metrics"))
     if shown.bad == shown.seen:
-        raise CollectError(_("the answer is not metrics. %(complaint)s") % {"complaint": shown.complaint})
+        raise CollectError(_t("the answer is not metrics. %(complaint)s"), complaint=Inner(shown.complaint))
     return shown
 
 

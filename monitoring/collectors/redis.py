@@ -11,8 +11,8 @@ from urllib.parse import unquote, urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop as _t
 
 from monitoring.collectors.base import Collected, CollectError
 from monitoring.collectors.counters import Counters
@@ -21,13 +21,14 @@ from monitoring.collectors.measures import MB, Values, labelled, percent, tidy
 from monitoring.collectors.options import Needs, option, read_options, secret_of
 from monitoring.history.frame import SeriesName
 from monitoring.models import Source
+from portal.toolkit.printable import printable
+from portal.toolkit.sentence import Term
 from portal.toolkit.targets import (
     Deadline,
     FetchError,
     check_place,
     parse_target,
     permitted_addresses,
-    printable,
     resolve_name,
 )
 from portal.toolkit.wire import TimedStream, dial, dial_unix, in_words, tls_context, usual_tls
@@ -66,7 +67,7 @@ def collect(source: Source, now_ms: int) -> Collected:
     try:
         info, latency_ms = _own(deadline) if source.url == OWN else _named(source, options, deadline)
     except FetchError as error:
-        raise CollectError(str(error)) from error
+        raise CollectError.of(error) from error
     counters = Counters.recall(source, now_ms)
     values = values_of(info, counters)
     counters.keep()
@@ -90,7 +91,7 @@ def _named(source: Source, options: Options, deadline: Deadline) -> tuple[dict[s
 def _own(deadline: Deadline) -> tuple[dict[str, str], float]:
     """The portal's own: where its settings say, on loopback or a unix socket if they say so."""
     url = urlsplit(settings.REDIS_URL)
-    place = _t("the portal's own Redis")
+    place = Term(_t("the portal's own Redis"))
     host, port = url.hostname or "localhost", url.port or 6379
     with in_words(place, deadline):
         if url.scheme == "unix":
@@ -115,7 +116,7 @@ def _asked(stream: TimedStream, place: str, user: str, password: str) -> tuple[d
     lines = told.decode("utf-8", errors="replace").splitlines()
     info = dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))
     if "redis_version" not in info:
-        raise CollectError(_t("%(place)s answers, but its INFO is not that of a Redis") % {"place": place})
+        raise CollectError(_t("%(place)s answers, but its INFO is not that of a Redis"), place=place)
     return info, latency_ms
 
 
@@ -142,11 +143,11 @@ class _Talk:
             for word in words[1:]:  # an AUTH that it does not know is quoted back with its password
                 said = said.replace(word, "…")
             refused = _t("%(place)s refuses %(command)s: %(error)s")
-            raise CollectError(refused % {"place": self._place, "command": words[0], "error": printable(said)})
+            raise CollectError(refused, place=self._place, command=words[0], error=printable(said))
         if kind == b"$" and rest.isdigit() and len(rest) < 10:
             return self._take(int(rest) + 2)[:-2]
         if kind != b"+":
-            raise CollectError(_t("%(place)s does not speak Redis' protocol") % {"place": self._place})
+            raise CollectError(_t("%(place)s does not speak Redis' protocol"), place=self._place)
         return rest
 
     def _line(self) -> bytes:
@@ -166,7 +167,7 @@ class _Talk:
         self._came += piece
         self._all += len(piece)
         if not piece or self._all > MAX_ANSWER:
-            raise CollectError(_t("%(place)s ended its answer in the middle, or never does") % {"place": self._place})
+            raise CollectError(_t("%(place)s ended its answer in the middle, or never does"), place=self._place)
 
 
 # --- Understanding ----------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ import numpy as np
 import structlog
 from django.db import Error, InterfaceError, OperationalError, connections
 from django.utils import timezone
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _
 
 from monitoring.collectors import found
 from monitoring.collectors.base import CollectError, collector
@@ -28,7 +28,7 @@ from monitoring.history.frame import Frame, Refusal
 from monitoring.history.record import record
 from monitoring.models import Collector, Source
 from portal.toolkit.instants import from_ms
-from portal.toolkit.targets import printable
+from portal.toolkit.sentence import Term, fitted, paragraph, say, sentence
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +37,7 @@ LEASE_MARGIN_S = 5
 BACK_OFF_AT_MOST_S = 300
 BACK_OFF_DOUBLINGS = 5
 JITTER = 0.1
-MAX_ERROR = 500
+MAX_ERROR = 2000
 GOLDEN_RATIO = 0.6180339887
 
 # The second condition finds what a clock that was set back has put off for longer than any interval or back-off.
@@ -94,7 +94,8 @@ def claim(now: datetime, most: int) -> list[Source]:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run went: what is to be written into the source. `error` with `ok` names the part that was not usable."""
+    """How a run went: what is to be written into the source. `error` is a stored sentence; with `ok` it names the part
+    that was not usable."""
 
     ok: bool
     error: str
@@ -120,12 +121,13 @@ def run_once(source: Source) -> Outcome:
     try:
         return _collect_and_record(source, began)
     except CollectError as error:
-        return Outcome(False, str(error), _ms_since(began))
+        return Outcome(False, error.stored, _ms_since(began))
     except (OperationalError, InterfaceError):
         raise
     except Exception as error:
         log.exception("collector_broken", source=source.pk, collector=source.collector)
-        return Outcome(False, _("unexpected: %(error)s") % {"error": type(error).__name__}, _ms_since(began))
+        unexpected = sentence(_("unexpected: %(error)s"), error=type(error).__name__)
+        return Outcome(False, unexpected, _ms_since(began))
 
 
 def _collect_and_record(source: Source, began: float) -> Outcome:
@@ -148,26 +150,31 @@ def _ms_since(began: float) -> int:
 
 
 def _complaint(complaints: Iterable[str], refused: Sequence[Refusal]) -> str:
-    words = [complaint for complaint in complaints if complaint]
+    """As one stored sentence."""
+    words = list(complaints)
     if refused:
         names = ", ".join(sorted({refusal.metric or "*" for refusal in refused})[:5])
         words.append(
-            _("Not kept: %(count)d of %(names)s (%(reason)s).")
-            % {"count": len(refused), "names": names, "reason": refused[0].reason}
+            sentence(
+                _("Not kept: %(count)s of %(names)s (%(reason)s)."),
+                count=str(len(refused)),
+                names=names,
+                reason=Term(refused[0].reason),
+            )
         )
-    return " ".join(words)
+    return paragraph(words)
 
 
 def settle(source: Source, outcome: Outcome, now: datetime) -> bool:
     """Write down how it went and when it is next. False when the lease ended meanwhile and somebody else has it."""
-    fields: dict[str, Any] = {"error": printable(outcome.error, MAX_ERROR), "duration_ms": outcome.duration_ms}
+    fields: dict[str, Any] = {"error": fitted(outcome.error, MAX_ERROR), "duration_ms": outcome.duration_ms}
     if outcome.error:
         fields["error_at"] = now
     if outcome.ok:
         fields |= {"ok_at": now, "failures": 0, "samples": outcome.samples, "due_at": next_run(source, now)}
     else:
         fields |= {"failures": source.failures + 1, "due_at": now + back_off(source)}
-        log.info("collect_failed", source=source.pk, failures=fields["failures"], error=fields["error"])
+        log.info("collect_failed", source=source.pk, failures=fields["failures"], error=say(fields["error"]))
     # Whoever claimed it after us, or asked for a run now, has moved due_at: then theirs counts.
     return bool(Source.objects.filter(pk=source.pk, due_at=source.due_at).update(**fields))
 

@@ -7,44 +7,47 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _
 
 from monitoring.collectors.base import CollectError
 from monitoring.collectors.counters import NAN
 from portal.toolkit.http import Fetched
-from portal.toolkit.targets import printable
+from portal.toolkit.printable import printable
+from portal.toolkit.sentence import Part
 
 Shape = Mapping[str, Any]
 
 
-def read_object(answer: Fetched, what: str) -> Shape:
+def read_object(answer: Fetched, what: Part) -> Shape:
     """The JSON object in `answer`; CollectError, which names `what` was asked, when there is none."""
     read = _read(answer, what)
     if not isinstance(read, dict):
-        raise CollectError(_("%(what)s: the answer is not what was expected") % {"what": what})
+        raise CollectError(_("%(what)s: the answer is not what was expected"), what=what)
     return read
 
 
-def read_objects(answer: Fetched, what: str) -> list[Shape]:
+def read_objects(answer: Fetched, what: Part) -> list[Shape]:
     """The objects of the JSON list in `answer`; CollectError when there is none."""
     read = _read(answer, what)
     if not isinstance(read, list):
-        raise CollectError(_("%(what)s: the answer is not what was expected") % {"what": what})
+        raise CollectError(_("%(what)s: the answer is not what was expected"), what=what)
     return [each for each in read if isinstance(each, dict)]
 
 
-def _read(answer: Fetched, what: str) -> Any:
+def _read(answer: Fetched, what: Part) -> Any:
     if answer.status != 200:
         raise CollectError(
-            _("%(what)s: the answer has the status %(status)d%(words)s")
-            % {"what": what, "status": answer.status, "words": _words(answer)}
+            _("%(what)s: the answer has the status %(status)s%(words)s"),
+            what=what,
+            status=str(answer.status),
+            words=_words(answer),
         )
     if answer.ending == "cut":
-        raise CollectError(_("%(what)s: the answer was cut off") % {"what": what})
+        raise CollectError(_("%(what)s: the answer was cut off"), what=what)
     try:
         return orjson.loads(answer.body)
     except orjson.JSONDecodeError as error:
-        raise CollectError(_("%(what)s: the answer is not JSON") % {"what": what}) from error
+        raise CollectError(_("%(what)s: the answer is not JSON"), what=what) from error
 
 
 def _words(answer: Fetched) -> str:

@@ -11,8 +11,8 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from django.core.exceptions import ValidationError
-from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop as _t
 
 from monitoring.collectors.base import Collected, CollectError
 from monitoring.collectors.certificates import CERTIFICATE, certificate_days, refused_certificate_days
@@ -22,6 +22,8 @@ from monitoring.collectors.measures import Values, of_check, tidy
 from monitoring.collectors.options import Needs, option, read_options
 from monitoring.models import Source
 from portal.toolkit.addresses import Address
+from portal.toolkit.printable import printable
+from portal.toolkit.sentence import Inner, sentence
 from portal.toolkit.targets import (
     Deadline,
     FetchError,
@@ -30,7 +32,6 @@ from portal.toolkit.targets import (
     check_place,
     parse_target,
     permitted_addresses,
-    printable,
     resolve_name,
 )
 from portal.toolkit.wire import CertificateError, TimedStream, dial, in_words, tls_context, usual_tls
@@ -42,14 +43,14 @@ MAX_BANNER = 4096
 def check_url(url: str) -> None:
     """Raise ValidationError, in words, when `url` is no tcp://host:port or tls://host:port that may be connected to."""
     if parts_of(url).user or parts_of(url).password:
-        raise ValidationError(_t("A port is checked without a user or password."))
+        raise ValidationError(_("A port is checked without a user or password."))
     try:
         target = parse_target(url, SCHEMES)
         check_place(url, SCHEMES)
     except FetchError as error:
         raise ValidationError(str(error), code="url") from error
     if target.path != b"/":
-        raise ValidationError(_t("A port has no path: write tcp://host:port or tls://host:port."))
+        raise ValidationError(_("A port has no path: write tcp://host:port or tls://host:port."))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +77,13 @@ def collect(source: Source, now_ms: int) -> Collected:
         target = parse_target(source.url, SCHEMES)
         values, complaint = _checked(target, options, deadline, now_ms)
     except RefusedError as error:
-        raise CollectError(str(error)) from error
+        raise CollectError.of(error) from error
     known = sum(not math.isnan(value) for value in values.values())
     return Collected(of_check(tidy(values), options.name), known, complaint)
 
 
 def _checked(target: Target, options: Options, deadline: Deadline, now_ms: int) -> tuple[Values, str]:
-    """What the check measured, and why it failed. Raises RefusedError."""
+    """What the check measured, and why it failed, a stored sentence. Raises RefusedError."""
     values: Values = {UP: 0.0, TIME: math.nan, **({CERTIFICATE: math.nan} if target.scheme == "tls" else {})}
     try:
         addresses = permitted_addresses(target, resolve_name, deadline)
@@ -98,7 +99,7 @@ def _checked(target: Target, options: Options, deadline: Deadline, now_ms: int) 
         if isinstance(error, CertificateError):
             place = f"{target.scheme}://{target.place}"
             values[CERTIFICATE] = refused_certificate_days(place, SCHEMES, deadline.rest(), now_ms)
-        return values, f"{error}."
+        return values, sentence("%(error)s.", error=Inner(error.stored))
     values[UP] = 0.0 if complaint else 1.0
     return values, complaint
 
@@ -111,7 +112,7 @@ def _connected(target: Target, addresses: list[Address], options: Options, deadl
 
 
 def _banner_objection(stream: TimedStream, wanted: str) -> str:
-    """Why the greeting is not the wanted one, "" when it is. Raises FetchError and OSError when none comes in time."""
+    """Why the greeting is not the wanted one, as a stored sentence. Raises FetchError and OSError when none comes."""
     said = b""
     while wanted.encode() not in said and len(said) < MAX_BANNER:
         piece = stream.read(MAX_BANNER - len(said))
@@ -121,4 +122,5 @@ def _banner_objection(stream: TimedStream, wanted: str) -> str:
     if wanted.encode() in said:
         return ""
     shown = printable(said.decode("utf-8", errors="replace").strip(), 80)
-    return _t("The greeting is “%(said)s” and does not contain “%(wanted)s”.") % {"said": shown, "wanted": wanted}
+    words = _t("The greeting is “%(said)s” and does not contain “%(wanted)s”.")
+    return sentence(words, said=shown, wanted=printable(wanted, 80))

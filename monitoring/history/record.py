@@ -11,6 +11,7 @@ import structlog
 from django.db import connection, transaction
 from django.db.utils import IntegrityError
 from django.utils import timezone
+from django.utils.translation import gettext_noop as _
 
 from monitoring import hot
 from monitoring.history import kept, partitions
@@ -24,6 +25,9 @@ from portal.toolkit.instants import from_ms
 
 log = structlog.get_logger(__name__)
 
+# Answers of the API say reasons in English, pages in the language of whoever looks.
+NO_SERVER = _("there is no such server")
+INFINITY = _("infinity is not a measurement")
 
 # Created per connection: COPY itself knows no ON CONFLICT, and a private table needs no clean-up.
 _INCOMING = """
@@ -90,7 +94,7 @@ def _in_time(frames: Sequence[Frame], now: datetime, result: Recorded) -> list[F
 
 
 def _too_old(days: int | None) -> str:
-    return "there is no such server" if days is None else f"older than the retention of {days} days"
+    return NO_SERVER if days is None else f"older than the retention of {days} days"
 
 
 def _of_known_servers(frames: Iterable[Frame], plans: Mapping[Pair, Plan], result: Recorded) -> Iterator[Frame]:
@@ -98,7 +102,7 @@ def _of_known_servers(frames: Iterable[Frame], plans: Mapping[Pair, Plan], resul
         if (frame.server_id, frame.layout) in plans:
             yield frame
         else:
-            result.refused.append(Refusal(frame.server_id, frame.at_ms, None, "there is no such server"))
+            result.refused.append(Refusal(frame.server_id, frame.at_ms, None, NO_SERVER))
 
 
 def _without_infinities(frame: Frame, result: Recorded) -> Frame:
@@ -107,7 +111,7 @@ def _without_infinities(frame: Frame, result: Recorded) -> Frame:
         return frame
     for column in np.flatnonzero(infinite):
         name = frame.layout[column].metric
-        result.refused.append(Refusal(frame.server_id, frame.at_ms, name, "infinity is not a measurement"))
+        result.refused.append(Refusal(frame.server_id, frame.at_ms, name, INFINITY))
     return Frame(frame.server_id, frame.at_ms, frame.layout, np.where(infinite, np.nan, frame.values))
 
 

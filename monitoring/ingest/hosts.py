@@ -14,7 +14,7 @@ from simple_history.utils import bulk_create_with_history
 from monitoring.ingest.points import HostFacts
 from monitoring.ingest.shelves import over_budget
 from monitoring.models import PushToken, Series, Server
-from portal.toolkit.targets import printable
+from portal.toolkit.printable import printable
 
 KNOWN_FOR_S = 5.0
 HOSTS_KEPT = 100_000

@@ -34,6 +34,7 @@ class Source(models.Model):
     The second half is written by `monitoring.collectors.run` alone. A run is claimed by moving `due_at` to the end of
     its lease; a worker killed meanwhile therefore only delays the next run. `sealed_secret` is the password, token or
     key, encrypted (`portal.toolkit.secrets`): it is never shown again, and no part of the history of edits.
+    `error` is a stored sentence (`portal.toolkit.sentence`) of at most `run.MAX_ERROR` characters.
     """
 
     server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="sources", verbose_name=_("server"))
@@ -61,7 +62,7 @@ class Source(models.Model):
 
     due_at = models.DateTimeField(db_default=Now(), editable=False)
     ok_at = models.DateTimeField(_("last success"), null=True, editable=False)
-    error = models.CharField(_("last error"), max_length=500, blank=True, editable=False)
+    error = models.TextField(_("last error"), blank=True, editable=False)
     error_at = models.DateTimeField(_("failed at"), null=True, editable=False)
     failures = models.PositiveIntegerField(_("failures in a row"), default=0, editable=False)
     duration_ms = models.PositiveIntegerField(_("took (ms)"), null=True, editable=False)

@@ -16,7 +16,9 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _
+
+from portal.toolkit.sentence import sentence
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -118,23 +120,21 @@ def _hands_out_credentials(address: Address) -> bool:
 
 
 def objection(address: Address, port: int, own: Sequence[OwnService]) -> str | None:
-    """Why the portal does not connect there without being allowed to, in words; None when it may."""
+    """Why the portal does not connect there without being allowed to, a stored sentence; None when it may."""
     for each in spellings(address):
         if each.is_loopback:
-            return _("%(address)s is the portal's own machine (loopback)") % {"address": address}
+            return sentence(_("%(address)s is the portal's own machine (loopback)"), address=str(address))
         if each.is_unspecified:
-            return _("%(address)s is no address of a machine") % {"address": address}
+            return sentence(_("%(address)s is no address of a machine"), address=str(address))
         if each in METADATA_ADDRESSES:
-            return _("%(address)s is a cloud's metadata service") % {"address": address}
+            return sentence(_("%(address)s is a cloud's metadata service"), address=str(address))
         if each.is_link_local:
-            return _("%(address)s is link-local, where metadata services are") % {"address": address}
+            return sentence(_("%(address)s is link-local, where metadata services are"), address=str(address))
         if each.is_multicast or each in _THIS_NETWORK or (each.version == 4 and each.is_reserved):
-            return _("%(address)s is not the address of one machine") % {"address": address}
+            return sentence(_("%(address)s is not the address of one machine"), address=str(address))
     if any(service.is_at(address, port) for service in own):
-        return _("port %(port)d at %(address)s is one of the portal's own services") % {
-            "port": port,
-            "address": address,
-        }
+        words = _("port %(port)s at %(address)s is one of the portal's own services")
+        return sentence(words, port=str(port), address=str(address))
     return None
 
 

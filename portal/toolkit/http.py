@@ -14,16 +14,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import httpcore
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _
 
 from portal.toolkit.addresses import Address
+from portal.toolkit.printable import printable
+from portal.toolkit.sentence import Quantity
 from portal.toolkit.targets import (
     Deadline,
     FetchError,
     Resolve,
     parse_target,
     permitted_addresses,
-    printable,
     resolve_name,
 )
 from portal.toolkit.wire import TimedStream, dial, in_words, tls_context, usual_tls
@@ -127,7 +128,7 @@ def _read(response: httpcore.Response, max_bytes: int, take: Take) -> Fetched:
     headers = {name.lower(): value.decode("latin-1") for name, value in response.headers}
     if 300 <= response.status < 400 and not take.redirects:
         where = headers.get(b"location", "")
-        raise FetchError(_("it redirects to %(where)s, which is not followed") % {"where": printable(where) or "?"})
+        raise FetchError(_("it redirects to %(where)s, which is not followed"), where=where or "?")
     # The socket is gone once the body was read to its end.
     stream = response.extensions.get("network_stream")
     certificate = stream.certificate if isinstance(stream, TimedStream) else b""
@@ -161,7 +162,7 @@ class _Body:
         coding = encoding.strip().lower()
         if coding not in {"", "identity", "gzip", "x-gzip"}:
             raise FetchError(
-                _("the answer is packed as “%(coding)s”, which was not asked for") % {"coding": printable(coding, 40)}
+                _("the answer is packed as “%(coding)s”, which was not asked for"), coding=printable(coding, 40)
             )
         self.kept = bytearray()
         self._max_bytes = max_bytes
@@ -180,7 +181,7 @@ class _Body:
         try:
             self._keep(self._gzip.decompress(piece, self._max_bytes - len(self.kept) + 1))
         except zlib.error as error:
-            raise FetchError(_("the answer is not valid gzip: %(error)s") % {"error": error}) from error
+            raise FetchError(_("the answer is not valid gzip: %(error)s"), error=str(error)) from error
         if not self._gzip.eof:
             return b""
         following = self._gzip.unused_data
@@ -191,9 +192,7 @@ class _Body:
     def _keep(self, data: bytes) -> None:
         self.kept += data
         if len(self.kept) > self._max_bytes:
-            raise _TooLargeError(
-                _("the answer is larger than %(megabytes)g MB") % {"megabytes": round(self._max_bytes / 1e6, 3)}
-            )
+            raise _TooLargeError(_("the answer is larger than %(size)s"), size=Quantity(self._max_bytes / 1e6, "MB"))
 
     @property
     def is_cut(self) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import structlog
 from django.conf import settings
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _
 
 from portal.toolkit.addresses import (
     METADATA_NAMES,
@@ -26,29 +26,20 @@ from portal.toolkit.addresses import (
     own_services,
     parse_allowances,
 )
+from portal.toolkit.sentence import Inner, Quantity, SaidError, say, sentence
 
 log = structlog.get_logger(__name__)
 
-MAX_WORDS = 200
 DEFAULT_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "postgres": 5432, "redis": 6379, "rediss": 6379}
 WEB = ("http", "https")
 
 
-class FetchError(Exception):
-    """Nothing usable came; the message says why, in words for a person, and holds no control characters."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(printable(reason, 500))
+class FetchError(SaidError):
+    """Nothing usable came; the sentence says why."""
 
 
 class RefusedError(FetchError):
     """The place itself is wrong or not permitted: nothing was connected to, and trying again changes nothing."""
-
-
-def printable(text: str, most: int = MAX_WORDS) -> str:
-    """`text` of a stranger, fit for a log line or a page: one line, no control characters, at most `most` long."""
-    cleaned = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text[: most + 1])
-    return cleaned if len(cleaned) <= most else cleaned[: most - 1] + "…"
 
 
 class Deadline:
@@ -70,7 +61,7 @@ class Deadline:
         return self._end - time.monotonic()
 
     def missed(self) -> FetchError:
-        return FetchError(_("no complete answer within %(seconds)g s") % {"seconds": self.seconds})
+        return FetchError(_("no complete answer within %(time)s"), time=Quantity(self.seconds, "s"))
 
 
 Resolve = Callable[[str, float], Sequence[Address]]
@@ -112,18 +103,26 @@ def parse_target(url: str, schemes: Sequence[str] = WEB) -> Target:
         parts = httpx.URL(url.strip())
         host = parts.raw_host.decode("ascii").lower()
     except (httpx.InvalidURL, UnicodeError, ValueError) as error:
-        raise RefusedError(_("the URL is not valid: %(error)s") % {"error": error}) from error
+        raise RefusedError(_("the URL is not valid: %(error)s"), error=str(error)) from error
     if parts.scheme not in schemes:
-        starts = [f"{scheme}://" for scheme in schemes]
-        raise RefusedError(_("the URL must start with %(starts)s") % {"starts": _(" or ").join(starts)})
+        raise RefusedError(_("the URL must start with %(starts)s"), starts=Inner(_starts(schemes)))
     if parts.userinfo:
         raise RefusedError(_("the URL must not hold a user name or password"))
     port = DEFAULT_PORTS.get(parts.scheme) if parts.port is None else parts.port
     if port is None:
-        raise RefusedError(_("the URL needs a port, like %(scheme)s://192.0.2.7:25") % {"scheme": parts.scheme})
+        raise RefusedError(_("the URL needs a port, like %(scheme)s://192.0.2.7:25"), scheme=parts.scheme)
     if not 1 <= port <= 65535:
-        raise RefusedError(_("port %(port)d does not exist") % {"port": port})
+        raise RefusedError(_("port %(port)s does not exist"), port=str(port))
     return Target(parts.scheme, _plain_host(host), port, parts.raw_path)
+
+
+def _starts(schemes: Sequence[str]) -> str:
+    """How a URL may begin, as a stored sentence."""
+    first, *others = (f"{scheme}://" for scheme in schemes)
+    found = first
+    for other in others:
+        found = sentence(_("%(one)s or %(other)s"), one=Inner(found), other=other)
+    return found
 
 
 def _plain_host(host: str) -> str:
@@ -133,9 +132,9 @@ def _plain_host(host: str) -> str:
     except ValueError:
         pass
     if looks_numeric(host):
-        raise RefusedError(_("write the address %(host)s in the usual way, like 192.0.2.7") % {"host": host})
+        raise RefusedError(_("write the address %(host)s in the usual way, like 192.0.2.7"), host=host)
     if not is_name(host):
-        raise RefusedError(_("“%(host)s” is not the name of a machine") % {"host": host})
+        raise RefusedError(_("“%(host)s” is not the name of a machine"), host=host)
     return host
 
 
@@ -153,9 +152,9 @@ def resolve_name(name: str, timeout_s: float) -> Sequence[Address]:
     try:
         answer = answers.get(timeout=timeout_s)
     except queue.Empty:
-        raise FetchError(_("the name %(name)s was not found in time (DNS)") % {"name": name}) from None
+        raise FetchError(_("the name %(name)s was not found in time (DNS)"), name=name) from None
     if isinstance(answer, Exception):
-        raise FetchError(_("the name %(name)s is not known (DNS)") % {"name": name}) from answer
+        raise FetchError(_("the name %(name)s is not known (DNS)"), name=name) from answer
     return [ipaddress.ip_address(entry[4][0]) for entry in answer if "%" not in str(entry[4][0])]
 
 
@@ -174,7 +173,7 @@ def _addresses(target: Target, resolve: Resolve, deadline: Deadline) -> Sequence
 
 def _permitted(target: Target, addresses: Sequence[Address]) -> list[Address]:
     if target.host in METADATA_NAMES:
-        raise RefusedError(_("%(host)s is a cloud's metadata service") % {"host": target.host})
+        raise RefusedError(_("%(host)s is a cloud's metadata service"), host=target.host)
     own = own_services()
     refusals = {address: objection(address, target.port, own) for address in addresses}
     permitted = [
@@ -183,10 +182,11 @@ def _permitted(target: Target, addresses: Sequence[Address]) -> list[Address]:
     if not permitted:
         reason = next((reason for reason in refusals.values() if reason), None)
         if reason is None:
-            raise FetchError(_("the name %(name)s has no address (DNS)") % {"name": target.host})
+            raise FetchError(_("the name %(name)s has no address (DNS)"), name=target.host)
         raise RefusedError(
-            _("%(reason)s; only the setting PORTAL_SCRAPE_ALLOW can permit it (here: %(place)s)")
-            % {"reason": reason, "place": target.place}
+            _("%(reason)s; only the setting PORTAL_SCRAPE_ALLOW can permit it (here: %(place)s)"),
+            reason=Inner(reason),
+            place=target.place,
         )
     return permitted
 
@@ -194,7 +194,7 @@ def _permitted(target: Target, addresses: Sequence[Address]) -> list[Address]:
 def _is_allowed(target: Target, address: Address, reason: str) -> bool:
     for allowance in parse_allowances(tuple(settings.SCRAPE_ALLOW)):
         if allowance.covers(target.host, address, target.port):
-            _log_allowance(allowance.text, target.place, str(address), reason)
+            _log_allowance(allowance.text, target.place, str(address), say(reason))
             return True
     return False
 

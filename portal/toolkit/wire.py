@@ -12,7 +12,7 @@ from functools import lru_cache
 import certifi
 import httpcore
 from cryptography import x509
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _
 
 from portal.toolkit.addresses import Address
 from portal.toolkit.targets import Deadline, FetchError, RefusedError, Target
@@ -125,19 +125,19 @@ def in_words(place: str, deadline: Deadline) -> Iterator[None]:
         raise deadline.missed() from error
     except ssl.SSLCertVerificationError as error:
         raise CertificateError(
-            _("the certificate of %(place)s is not valid: %(error)s") % {"place": place, "error": error.verify_message}
+            _("the certificate of %(place)s is not valid: %(error)s"), place=place, error=error.verify_message
         ) from error
     except ssl.SSLError as error:
-        raise FetchError(_("TLS with %(place)s failed: %(error)s") % {"place": place, "error": error}) from error
+        raise FetchError(_("TLS with %(place)s failed: %(error)s"), place=place, error=str(error)) from error
     except OSError as error:
         said = error.strerror or str(error)
-        raise FetchError(_("no connection to %(place)s: %(error)s") % {"place": place, "error": said}) from error
+        raise FetchError(_("no connection to %(place)s: %(error)s"), place=place, error=said) from error
     except httpcore.LocalProtocolError:  # it quotes the header, which may be the one with the password
         raise RefusedError(
-            _("what %(place)s would be sent is no HTTP: is there a space or line break around a password or token?")
-            % {"place": place}
+            _("what %(place)s would be sent is no HTTP: is there a space or line break around a password or token?"),
+            place=place,
         ) from None
     except httpcore.ProtocolError as error:
         raise FetchError(
-            _("%(place)s does not speak HTTP as it should: %(error)s") % {"place": place, "error": error}
+            _("%(place)s does not speak HTTP as it should: %(error)s"), place=place, error=str(error)
         ) from error

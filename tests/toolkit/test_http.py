@@ -116,7 +116,7 @@ def test_a_drip_of_bytes_does_not_move_the_deadline(start: bytes) -> None:
 def test_a_silent_server_is_left_at_the_deadline() -> None:
     with serving(lambda connection: time.sleep(5)) as server:
         began = time.monotonic()
-        assert refusal(server.url, timeout_s=0.5) == "no complete answer within 0.5 s"
+        assert refusal(server.url, timeout_s=0.5) == "no complete answer within 0.50 s"
     assert time.monotonic() - began <= 1.5
 
 
@@ -134,7 +134,7 @@ def test_a_body_that_never_ends_is_capped() -> None:
             connection.sendall(b"x" * 65536)
 
     with serving(answer) as server:
-        assert refusal(server.url, max_bytes=300_000) == "the answer is larger than 0.3 MB"
+        assert refusal(server.url, max_bytes=300_000) == "the answer is larger than 0.30 MB"
 
 
 def test_a_gzip_bomb_is_stopped_at_the_cap() -> None:

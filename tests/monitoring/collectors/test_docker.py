@@ -20,6 +20,7 @@ from monitoring.collectors.run import run_once
 from monitoring.history.frame import SeriesName
 from monitoring.models import Collector, Server, Source
 from portal.toolkit.secrets import seal
+from portal.toolkit.sentence import say
 from tests.monitoring.collectors.far_side import Reply, Request, authority, on_unix_socket, over_tls
 
 pytestmark = pytest.mark.usefixtures("empty_redis")
@@ -245,8 +246,8 @@ def test_one_that_cannot_be_measured_does_not_hide_the_others(
     engine.add("web")
     engine.add("bad", stats=reply)
     collected = collect(source)
-    assert words in collected.complaint
-    assert collected.complaint.startswith("1 container could not be measured: “bad” (")
+    assert words in say(collected.complaint)
+    assert say(collected.complaint).startswith("1 container could not be measured: “bad” (")
     assert not by_name(collected)["bad"].values
     assert by_name(collected)["web"].values
 
@@ -298,7 +299,7 @@ def test_containers_that_hang_leave_the_list_standing(source: Source, engine: En
     collected = collect(source)
     over.set()
     assert len(by_name(collected)) == 20
-    assert "20 containers could not be measured" in collected.complaint
+    assert "20 containers could not be measured" in say(collected.complaint)
 
 
 def test_a_huge_list_is_measured_up_to_the_most(
@@ -318,7 +319,7 @@ def test_what_has_no_name_of_its_own_is_told_and_left_out(source: Source, engine
     engine.odd["/containers/json"] = (200, [engine.listed("web", web), {**engine.listed("x", web), **odd}])
     collected = collect(source)
     assert list(by_name(collected)) == ["web"]
-    assert collected.complaint == "1 container has no name."
+    assert say(collected.complaint) == "1 container has no name."
 
 
 def test_a_socket_that_nobody_listens_at_is_told(source: Source) -> None:

@@ -13,6 +13,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitoring.collectors.exposition import Exposition, Sample, TooManySamplesError, parse
+from portal.toolkit.sentence import say
 
 DUMP = Path(__file__).resolve().parents[4] / "shared/data/node_exporter/e2e-output.txt"
 
@@ -72,15 +73,16 @@ def test_a_bad_line_is_named_and_the_others_are_kept(line: str) -> None:
     result = read(f"# HELP up Whether it is.\nfirst 1\n{line}\nlast 2\n")
     assert [sample.name for sample in result.samples] == ["first", "last"]
     assert (result.seen, result.bad, result.first_bad[0]) == (3, 1, 3)
-    assert "Line 3 could not be used" in result.complaint
+    assert "Line 3 could not be used" in say(result.complaint)
 
 
 def test_several_bad_lines_are_counted_and_the_first_is_named() -> None:
-    assert read("a\nb 1\nc\n").complaint == "2 lines could not be used; the first is line 1: “a”."
+    assert say(read("a\nb 1\nc\n").complaint) == "2 lines could not be used; the first is line 1: “a”."
 
 
 def test_the_complaint_is_printable_whatever_the_line_holds() -> None:
-    assert read("a 1\n\x1b[31mred\x00 \u202e\n").complaint == "Line 2 could not be used: “\ufffd[31mred\ufffd \ufffd”."
+    said = say(read("a 1\n\x1b[31mred\x00 \u202e\n").complaint)
+    assert said == "Line 2 could not be used: “\ufffd[31mred\ufffd \ufffd”."
 
 
 def test_a_last_line_without_an_end_is_kept_when_the_text_is_whole() -> None:
@@ -90,7 +92,7 @@ def test_a_last_line_without_an_end_is_kept_when_the_text_is_whole() -> None:
 def test_a_last_line_without_an_end_may_be_half_a_number() -> None:
     result = read("a 1\nb 12", whole=False)
     assert [sample.name for sample in result.samples] == ["a"]
-    assert result.complaint == "The answer was cut off. Line 2 could not be used: “b 12”."
+    assert say(result.complaint) == "The answer was cut off. Line 2 could not be used: “b 12”."
 
 
 def test_more_samples_than_the_limit_are_refused_whole() -> None:

@@ -117,7 +117,7 @@ def test_a_name_that_is_somebody_elses_is_refused_and_the_rest_kept(
     make_server: Callable[..., Server], listing: Listing
 ) -> None:
     other = make_server("alpha/web")
-    assert listing("web", "db").error == "1 name is another server's: “alpha/web”."
+    assert say(listing("web", "db").error) == "1 name is another server's: “alpha/web”."
     other.refresh_from_db()
     assert other.found_by is None
     assert newest(other) == []
@@ -127,25 +127,25 @@ def test_a_name_that_is_somebody_elses_is_refused_and_the_rest_kept(
 def test_two_sources_do_not_take_each_others_servers(source: Source, listing: Listing) -> None:
     second = Source.objects.create(server=source.server, collector=Collector.HOST, url="b", interval_s=30)
     listing("web")
-    assert "another server's" in listing("web", of=second).error
+    assert "another server's" in say(listing("web", of=second).error)
     assert by_name("alpha/web").found_by == source
 
 
 @pytest.mark.parametrize("name", ["", " ", "a\nb", "x" * 200])
 def test_a_name_that_cannot_be_shown_is_refused(listing: Listing, name: str) -> None:
-    assert listing(name, "db").error.startswith("1 name cannot be a server's: “")
+    assert say(listing(name, "db").error).startswith("1 name cannot be a server's: “")
     assert names() == ["alpha", "alpha/db"]
 
 
 def test_of_two_of_one_name_the_first_counts(listing: Listing) -> None:
-    assert "cannot be a server's" in listing(one("web", 1.0), one("web", 2.0)).error
+    assert "cannot be a server's" in say(listing(one("web", 1.0), one("web", 2.0)).error)
     assert newest(by_name("alpha/web")) == [1.0]
 
 
 def test_more_than_the_most_are_refused_with_words(listing: Listing, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(found, "MOST", 2)
     listing("a")
-    assert listing("a", "b", "c", "d").error == "2 more are listed than the 2 that one source may bring."
+    assert say(listing("a", "b", "c", "d").error) == "2 more are listed than the 2 that one source may bring."
     assert names() == ["alpha", "alpha/a", "alpha/b"]
 
 

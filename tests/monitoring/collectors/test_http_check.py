@@ -18,6 +18,7 @@ from monitoring.collectors.http import STATUS, TIME, UP
 from monitoring.models import Source
 from portal.toolkit import wire
 from portal.toolkit.secrets import seal
+from portal.toolkit.sentence import say
 from tests.certificates import make_certificate, server_tls
 from tests.toolkit.server import Answer, page, raw, serving
 
@@ -59,7 +60,7 @@ def test_the_status_decides(line: str, options: dict[str, str], up: int) -> None
     collected = check_of(status(line, b"", "Location: /elsewhere"), **options)
     assert collected.values[UP] == up
     assert collected.values[STATUS] == int(line[:3])
-    assert collected.complaint == ("" if up else f"The status is {line[:3]}.")
+    assert say(collected.complaint) == ("" if up else f"The status is {line[:3]}.")
 
 
 def test_a_check_with_a_name_has_series_of_its_own() -> None:
@@ -70,7 +71,7 @@ def test_a_check_with_a_name_has_series_of_its_own() -> None:
 def test_the_page_must_contain_what_it_should_and_nothing_else_it_should_not() -> None:
     collected = check_of(page("all is well, no maintenance"), contains="shop", lacks="maintenance")
     assert collected.values[UP] == 0
-    assert collected.complaint == "The page does not contain “shop”. The page contains “maintenance”."
+    assert say(collected.complaint) == "The page does not contain “shop”. The page contains “maintenance”."
 
 
 def test_of_a_page_without_an_end_the_first_megabyte_is_looked_at() -> None:
@@ -127,15 +128,15 @@ def drip(connection: Any) -> None:
 def test_an_answer_that_does_not_come_is_a_failed_check_that_says_why(answer: Answer, words: str) -> None:
     collected = check_of(answer, timeout_s=1)
     assert collected.values[UP] == 0
-    assert words in collected.complaint
+    assert words in say(collected.complaint)
 
 
 def test_a_port_that_nobody_listens_at_and_a_name_that_nobody_knows_are_failed_checks() -> None:
     with serving(page("")) as server:
         port = server.port
     refused, unknown = check(f"http://127.0.0.1:{port}/"), check("http://no-such-host.invalid/")
-    assert "Connection refused" in refused.complaint
-    assert "is not known (DNS)" in unknown.complaint
+    assert "Connection refused" in say(refused.complaint)
+    assert "is not known (DNS)" in say(unknown.complaint)
     assert refused.values[UP] == unknown.values[UP] == 0
     assert math.isnan(refused.values[TIME])
 
@@ -204,13 +205,13 @@ def test_a_good_certificate_tells_its_days(trusted: Make) -> None:
 def test_an_expired_certificate_fails_the_check_and_says_since_when(trusted: Make) -> None:
     collected = https(trusted(days=-3))
     assert collected.values[UP] == 0
-    assert "certificate has expired" in collected.complaint
+    assert "certificate has expired" in say(collected.complaint)
     assert collected.values[CERTIFICATE] == pytest.approx(-3, abs=0.2)
 
 
 def test_a_certificate_of_a_stranger_fails_the_check_unless_it_need_not_be_valid(tmp_path: Path) -> None:
     path = make_certificate(tmp_path, days=20)
-    assert "self-signed certificate" in https(path).complaint
+    assert "self-signed certificate" in say(https(path).complaint)
     lax = https(path, verify=False)
     assert (lax.values[UP], lax.complaint) == (1, "")
     assert lax.values[CERTIFICATE] == pytest.approx(20, abs=0.2)
@@ -224,4 +225,4 @@ def test_plain_http_at_a_tls_port_is_a_failed_check() -> None:
     with serving(raw(b"HTTP/1.1 400 Bad\r\n\r\n")) as server:
         collected = check(f"https://127.0.0.1:{server.port}/")
     assert collected.values[UP] == 0
-    assert "TLS with" in collected.complaint
+    assert "TLS with" in say(collected.complaint)

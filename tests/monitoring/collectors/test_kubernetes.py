@@ -18,6 +18,7 @@ from monitoring.collectors.quantities import amount, quantity
 from monitoring.collectors.run import run_once
 from monitoring.models import Collector, Server, Source
 from portal.toolkit.secrets import seal
+from portal.toolkit.sentence import say
 from tests.monitoring.collectors.far_side import FarSide, Reply, Request, authority, over_tls
 
 pytestmark = pytest.mark.usefixtures("loopback_is_allowed")
@@ -211,7 +212,7 @@ def test_metrics_that_do_not_answer_leave_the_rest_and_are_told(source: Source, 
     cluster.lists[PODS] = [pod("web")]
     cluster.odd[POD_USAGE] = (503, {"message": "the server is currently unable to handle the request"})
     collected = collect(source)
-    assert "status 503: the server is currently unable" in collected.complaint
+    assert "status 503: the server is currently unable" in say(collected.complaint)
     assert found(collected, "shop/web")["restarts"] == 0.0
 
 

@@ -14,6 +14,7 @@ from monitoring.collectors import prometheus
 from monitoring.collectors.base import Collected, CollectError
 from monitoring.history.frame import SeriesName
 from monitoring.models import Source
+from portal.toolkit.sentence import say
 from tests.toolkit.server import Answer, Server, page, raw, serving
 
 pytestmark = pytest.mark.usefixtures("empty_redis", "loopback_is_allowed")
@@ -77,13 +78,13 @@ def test_nan_and_infinity_are_passed_on_as_they_are() -> None:
 def test_a_series_given_twice_is_kept_once_and_named() -> None:
     collected = scrape_of(page('a{x="1"} 1\na{x="1"} 2\n'), keep_everything=True)
     assert collected.values == {SeriesName("a", '{"x":"1"}'): 1.0}
-    assert collected.complaint == 'Line 2 could not be used: “a{"x":"1"}”.'
+    assert say(collected.complaint) == 'Line 2 could not be used: “a{"x":"1"}”.'
 
 
 def test_labels_too_long_for_an_index_are_named() -> None:
     collected = scrape_of(page(f'a{{x="{"가" * 700}"}} 1\nb 2\n'), keep_everything=True)
     assert list(collected.values) == [SeriesName("b")]
-    assert "Line 1 could not be used" in collected.complaint
+    assert "Line 1 could not be used" in say(collected.complaint)
 
 
 @pytest.mark.parametrize("body", ["<!DOCTYPE html>\n<html>", "\n  <html><body>node_load1 1\n"])
@@ -142,18 +143,18 @@ def test_a_gzip_bomb_is_refused() -> None:
 def test_bad_lines_are_named_and_the_good_ones_kept() -> None:
     collected = scrape_of(page("node_load1 0.5\nnode_load5 abc\n"))
     assert collected.values == {SeriesName("load1"): 0.5}
-    assert collected.complaint == "Line 2 could not be used: “node_load5 abc”."
+    assert say(collected.complaint) == "Line 2 could not be used: “node_load5 abc”."
 
 
 def test_an_answer_that_is_cut_off_loses_only_its_last_line() -> None:
     collected = scrape_of(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\nnode_load1 0.5\nnode_load5 0.2"))
     assert collected.values == {SeriesName("load1"): 0.5}
-    assert collected.complaint.startswith("The answer was cut off. Line 2 could not be used")
+    assert say(collected.complaint).startswith("The answer was cut off. Line 2 could not be used")
 
 
 def test_openmetrics_without_its_end_is_cut_off() -> None:
     kind = "application/openmetrics-text; version=1.0.0"
-    assert scrape_of(page(LOADS, kind)).complaint == "The answer was cut off."
+    assert say(scrape_of(page(LOADS, kind)).complaint) == "The answer was cut off."
     assert scrape_of(page(LOADS + "# EOF\n", kind)).complaint == ""
 
 

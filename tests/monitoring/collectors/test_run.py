@@ -20,6 +20,7 @@ from monitoring.history.frame import SeriesName
 from monitoring.history.read import names_of, read
 from monitoring.models import Collector, Source
 from monitoring.tasks import collect_task
+from portal.toolkit.sentence import say
 from tests.toolkit.server import page, serving
 
 pytestmark = [
@@ -101,7 +102,7 @@ def test_a_failure_is_told_in_words_and_keeps_the_last_success(make_source: Make
         source = make_source(server.url, ok_at=datetime(2026, 1, 1, tzinfo=UTC))
         collect_all()
     after = fresh(source)
-    assert after.error.startswith("the answer is a web page (HTML)")
+    assert say(after.error).startswith("the answer is a web page (HTML)")
     assert after.error_at is not None
     assert (after.failures, after.ok_at) == (1, datetime(2026, 1, 1, tzinfo=UTC))
     assert newest(source.server_id, "load1") == []
@@ -113,7 +114,7 @@ def test_what_could_not_be_used_of_a_good_answer_is_told(make_source: MakeSource
         collect_all()
     after = fresh(source)
     assert after.failures == 0
-    assert after.error == "Line 2 could not be used: “broken”. Not kept: 1 of odd (infinity is not a measurement)."
+    assert say(after.error) == "Line 2 could not be used: “broken”. Not kept: 1 of odd (infinity is not a measurement)."
     assert newest(source.server_id, "load1") == [0.5]
 
 
@@ -127,7 +128,7 @@ def test_a_collector_that_breaks_is_told_and_does_not_stop_the_next_run(
     with monkeypatch.context() as patched:
         patched.setattr("monitoring.collectors.host.collect", broken)
         collect_all()
-    assert fresh(source).error == "unexpected: ZeroDivisionError"
+    assert say(fresh(source).error) == "unexpected: ZeroDivisionError"
     Source.objects.update(due_at=timezone.now())
     collect_all()
     assert fresh(source).failures == 0
@@ -140,7 +141,7 @@ def test_what_the_database_does_not_take_is_told(make_source: MakeSource, monkey
     source = make_source()
     monkeypatch.setattr(run, "record", refusing)
     collect_all()
-    assert fresh(source).error == "unexpected: DataError"
+    assert say(fresh(source).error) == "unexpected: DataError"
 
 
 # --- Who is disturbed -------------------------------------------------------------------------------------------------
@@ -154,7 +155,7 @@ def test_a_slow_target_does_not_delay_a_fast_one(make_source: MakeSource) -> Non
             time.sleep(0.02)
         assert time.monotonic() - began < 1.5
         wait(runs)
-    assert [fresh(source).error for source in slow] == ["no complete answer within 3 s"] * 10
+    assert [say(fresh(source).error) for source in slow] == ["no complete answer within 3 s"] * 10
     assert time.monotonic() - began < 5
 
 

@@ -22,6 +22,7 @@ from monitoring.collectors.base import Collected, CollectError
 from monitoring.collectors.certificates import CERTIFICATE
 from monitoring.collectors.http import TIME, UP
 from monitoring.models import Source
+from portal.toolkit.sentence import say
 from tests.certificates import make_certificate, server_tls
 
 pytestmark = pytest.mark.usefixtures("loopback_is_allowed")
@@ -82,7 +83,7 @@ def test_a_closed_port_is_a_failed_check_that_says_why() -> None:
     collected = check(f"tcp://127.0.0.1:{port}")
     assert collected.values[UP] == 0
     assert math.isnan(collected.values[TIME])
-    assert "Connection refused" in collected.complaint
+    assert "Connection refused" in say(collected.complaint)
 
 
 def test_the_greeting_may_come_in_pieces() -> None:
@@ -109,7 +110,7 @@ def test_a_wrong_greeting_is_a_failed_check(greet: Callable[[socket.socket], Non
     with greeting(greet) as port:
         collected = check(f"tcp://127.0.0.1:{port}", timeout_s=1, banner="220")
     assert collected.values[UP] == 0
-    assert words in collected.complaint
+    assert words in say(collected.complaint)
 
 
 def test_tls_is_checked_with_its_certificate(tmp_path: Path) -> None:
@@ -118,7 +119,7 @@ def test_tls_is_checked_with_its_certificate(tmp_path: Path) -> None:
         strict = check(f"tls://127.0.0.1:{port}", banner="220")
         lax = check(f"tls://127.0.0.1:{port}", banner="220", verify=False)
     assert (strict.values[UP], lax.values[UP]) == (0, 1)
-    assert "self-signed certificate" in strict.complaint
+    assert "self-signed certificate" in say(strict.complaint)
     assert strict.values[CERTIFICATE] == lax.values[CERTIFICATE] == pytest.approx(9, abs=0.2)
 
 
