@@ -1,4 +1,5 @@
-"""What programs send to the intake, other HTTP to Django, websockets to the one live socket with the same session."""
+"""What programs send to the intake, other HTTP to Django, of which streams go on without it; websockets to the one live
+socket with the same session."""
 
 from __future__ import annotations
 
@@ -13,7 +14,9 @@ from channels.auth import AuthMiddlewareStack  # noqa: E402  (models can be impo
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from django.urls import path  # noqa: E402
 
+from monitoring.api.live import STREAM  # noqa: E402
 from monitoring.ingest.doors import intake  # noqa: E402
+from portal.toolkit.live.door import StreamDoor  # noqa: E402
 from portal.toolkit.live.limits import seated  # noqa: E402
 from portal.toolkit.live.origin import own_pages_only  # noqa: E402
 from portal.toolkit.live.socket import LiveSocket, later_when_database_is_away  # noqa: E402
@@ -21,7 +24,7 @@ from portal.toolkit.live.socket import LiveSocket, later_when_database_is_away  
 sockets = URLRouter([path("ws/live/", LiveSocket.as_asgi())])  # type: ignore[arg-type]
 application = ProtocolTypeRouter(
     {
-        "http": intake(otherwise=http),
+        "http": intake(otherwise=StreamDoor(http, STREAM)),  # type: ignore[arg-type]
         "websocket": own_pages_only(seated(later_when_database_is_away(AuthMiddlewareStack(sockets)))),
     }
 )

@@ -121,6 +121,10 @@ DOORS: dict[str, Door] = {
     "api:servers": Door("/api/monitoring/servers?serverId={server}", programs(200), PROGRAMS_ONLY_READ),
     "api:performance": Door("/api/monitoring/performance?serverId={server}", programs(200), PROGRAMS_ONLY_READ),
     "api:redis_status": Door("/api/system/redis", {**anyone(200), "anonymous": 401}, PROGRAMS_ONLY_READ),
+    "api:stream": Door("/api/monitoring/stream", {**anyone(200), "anonymous": 401}, {**anyone(400), "anonymous": 401}),
+    "api:state": Door(
+        "/api/monitoring/state?topic=server:{server}", {**anyone(200), "anonymous": 401}, PROGRAMS_ONLY_READ
+    ),
     "api:history": Door("/api/monitoring/history?serverId={server}", programs(200), PROGRAMS_ONLY_READ),
     "api:ask_for_export": Door("/api/monitoring/exports", PROGRAMS_ONLY_READ, {**programs(400), "stranger": 400}),
     "api:export": Door("/api/monitoring/exports/{export}", its_owner(200, 401), PROGRAMS_ONLY_READ),

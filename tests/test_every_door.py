@@ -125,7 +125,7 @@ def browser_of(cast: Cast, who: str) -> Client:
 
 
 def test_every_url_is_in_the_table() -> None:
-    walked = [key for key, _route in _walk(get_resolver())]
+    walked = [key for key, _route in dict.fromkeys(_walk(get_resolver()))]  # one path may have an operation a method
     assert set(walked) == set(DOORS)
     assert len(walked) == len(DOORS)
 

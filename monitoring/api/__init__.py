@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ninja import Router
 
-from monitoring.api import dashboard, exports, history, performance, servers
+from monitoring.api import dashboard, exports, history, live, performance, servers
 
 ROUTERS: list[Router] = [
     dashboard.router,
@@ -12,6 +12,7 @@ ROUTERS: list[Router] = [
     performance.router,
     history.router,
     exports.router,
+    live.router,
 ]
 """A new module of this folder joins by its router here. Operations need no rights of their own: who asks is signed in,
 `request.user`, a read token's person too; what they may see is `monitoring.access`'s to say."""

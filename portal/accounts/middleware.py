@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,14 +29,16 @@ class SignedInMiddleware(LoginRequiredMiddleware):
     """Every view needs a signed-in person unless it is marked with `login_not_required`.
 
     Under /api/ that may be a program with a read token. One that comes with a token is who the token says, or nobody,
-    whatever its cookies say.
+    whatever its cookies say; what stays open asks `request.person_again()` who that is later.
     """
 
     def process_view(
         self, request: HttpRequest, view_func: Callable[..., Any], view_args: Any, view_kwargs: Any
     ) -> HttpResponseBase | None:
         if request.path.startswith(API) and (sent := tokens.sent_with(request)) is not None:
-            request.user = tokens.person_of(sent, request.META.get("REMOTE_ADDR", "")) or AnonymousUser()
+            address = request.META.get("REMOTE_ADDR", "")
+            request.user = tokens.person_of(sent, address) or AnonymousUser()
+            request.person_again = partial(tokens.person_again, sent, address)  # type: ignore[attr-defined]
         return super().process_view(request, view_func, view_args, view_kwargs)
 
     def handle_no_permission(  # type: ignore[override]
