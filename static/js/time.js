@@ -48,13 +48,20 @@ export function fullTime(ms) {
   return full.format(ms);
 }
 
+/** Make `text` what `element` says; nothing happens when it says so already. */
+export function write(element, text) {
+  const [node, ...others] = element.childNodes;
+  if (others.length || node?.nodeType !== Node.TEXT_NODE) element.textContent = text;
+  else if (node.data !== text) node.data = text; // a new node would have the style of its surroundings found anew
+}
+
 const SHOWN = { clock: clockTime, full: fullTime };
 
 function show(element) {
   const ms = Date.parse(element.getAttribute("datetime"));
   if (Number.isNaN(ms)) return;
   const text = (SHOWN[element.dataset.show] ?? relative)(ms);
-  if (element.textContent !== text) element.textContent = text;
+  write(element, text);
   const title = `${full.format(ms)} · ${fullUtc.format(ms)} UTC`;
   if (element.title !== title) element.title = title;
 }

@@ -45,7 +45,7 @@ export class Cover extends EventTarget {
   }
 
   get latencyMs() {
-    return this.transport === "polling" ? this.#polling.latencyMs : this.#pingMs;
+    return this.transport === "polling" ? this.#polling.latencyMs : this.#pingMs || null;
   }
 
   /** Bring frames until `stop()`. Without `mayStream` (the server counts streams among the sockets) by polling only. */
@@ -146,7 +146,9 @@ export class Cover extends EventTarget {
   #streams() {
     this.#streamFailures = 0;
     this.#polling.stop();
-    if (this.#pingMs === null) this.#ping();
+    if (this.#pingMs !== null) return;
+    this.#pingMs = NaN; // asked
+    this.#ping();
   }
 
   // Nothing came through, and now something does.

@@ -1,6 +1,6 @@
 // The floating widget that says whether what one sees is live. It never says so when it is not sure.
 
-import { localise, relative, serverNow } from "../time.js";
+import { localise, relative, serverNow, write } from "../time.js";
 import { announce } from "./swap.js";
 
 const MINIMISED = "openmanager.live.minimised";
@@ -39,10 +39,7 @@ export class Status {
   show() {
     const [state, notice] = this.#judge();
     if (this.#root) {
-      this.#root.dataset.state = state;
-      this.#root.dataset.notice = notice;
-      this.#only("data-when", wordFor(state, notice));
-      this.#only("data-notice", notice);
+      this.#showState(state, notice);
       this.#resize(notice);
       this.#showNumbers();
     }
@@ -50,6 +47,14 @@ export class Status {
     if (this.#said === [state, notice, transport].join()) return;
     this.#said = [state, notice, transport].join();
     announce("live:state", { state, reason: notice, since, transport });
+  }
+
+  #showState(state, notice) {
+    if (this.#root.dataset.state === state && this.#root.dataset.notice === notice) return;
+    this.#root.dataset.state = state;
+    this.#root.dataset.notice = notice;
+    this.#only("data-when", wordFor(state, notice));
+    this.#only("data-notice", notice);
   }
 
   /** [state, notice]; a connection that is open is not enough to say "connected". */
@@ -106,6 +111,7 @@ export class Status {
   #resize(notice) {
     const chosen = localStorage.getItem(MINIMISED);
     const minimised = chosen === null ? PHONE.matches || CALM.includes(notice) : chosen === "1";
+    if (this.#root.querySelector("#live-status-details").hidden === minimised) return;
     this.#root.toggleAttribute("data-minimised", minimised);
     this.#part("toggle").setAttribute("aria-expanded", String(!minimised));
     this.#root.querySelector("#live-status-details").hidden = minimised;
@@ -122,9 +128,7 @@ export class Status {
   }
 
   #write(name, text) {
-    this.#root.querySelectorAll(`[data-value="${name}"]`).forEach((element) => {
-      if (element.textContent !== text) element.textContent = text;
-    });
+    this.#root.querySelectorAll(`[data-value="${name}"]`).forEach((element) => write(element, text));
   }
 }
 
