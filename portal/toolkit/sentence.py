@@ -70,7 +70,7 @@ def say(stored: str) -> str:
 
 
 def fitted(stored: str, most: int) -> str:
-    """The stored sentence in at most `most` characters: the texts in it are cut and made printable, it stays whole.
+    """The stored sentence in at most `most` characters (100 or more): its texts are cut and made printable.
 
     A sentence that is too long even so is kept as the text that it is in the active language, cut.
     """

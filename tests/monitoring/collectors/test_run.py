@@ -7,12 +7,15 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.db.utils import DataError, OperationalError
-from django.utils import timezone
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone, translation
 
 from monitoring.collectors import run
 from monitoring.collectors.run import Outcome, back_off, claim, collect_due, next_on_grid, settle
@@ -20,7 +23,8 @@ from monitoring.history.frame import SeriesName
 from monitoring.history.read import names_of, read
 from monitoring.models import Collector, Source
 from monitoring.tasks import collect_task
-from portal.toolkit.sentence import say
+from portal.toolkit.sentence import paragraph, say, sentence
+from tests.cast import person, sign_in
 from tests.toolkit.server import page, serving
 
 pytestmark = [
@@ -142,6 +146,59 @@ def test_what_the_database_does_not_take_is_told(make_source: MakeSource, monkey
     monkeypatch.setattr(run, "record", refusing)
     collect_all()
     assert say(fresh(source).error) == "unexpected: DataError"
+
+
+# --- In whose language ------------------------------------------------------------------------------------------------
+def shown_to(reader: Client, source: Source) -> list[str]:
+    """The fleet, the server, the way in and the admin's two pages of the source."""
+    addresses = [
+        "/",
+        f"/servers/{source.server_id}/",
+        reverse("monitoring:add_waiting", args=["source", source.pk]),
+        reverse("admin:monitoring_source_changelist"),
+        reverse("admin:monitoring_source_change", args=[source.pk]),
+    ]
+    with translation.override(None):  # each request leaves its own behind
+        return [unescape(reader.get(address).content.decode()) for address in addresses]
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("en", "no connection to 127.0.0.1:1: Connection refused"),
+        ("ko", "127.0.0.1:1에 연결할 수 없습니다: Connection refused"),
+    ],
+)
+def test_a_failure_is_read_in_the_language_of_whoever_looks(make_source: MakeSource, language: str, words: str) -> None:
+    source = make_source("http://127.0.0.1:1/")
+    collect_all()
+    reader = sign_in(person("anna", is_staff=True, is_superuser=True, language=language))
+    pages = shown_to(reader, source)
+    assert [words in html for html in pages] == [True] * 5
+    assert not any('{"say"' in html for html in pages)
+
+
+def test_what_is_wrong_with_a_check_is_read_in_the_language_of_whoever_looks(make_source: MakeSource) -> None:
+    source = make_source("http://127.0.0.1:1/")
+    Source.objects.update(collector=Collector.HTTP)
+    collect_all()
+    reader = sign_in(person("anna", is_staff=True, is_superuser=True, language="ko"))
+    assert "127.0.0.1:1에 연결할 수 없습니다: Connection refused.<" in shown_to(reader, source)[0]
+
+
+def test_an_error_of_before_is_shown_as_it_was_written(make_source: MakeSource) -> None:
+    source = make_source("http://127.0.0.1:1/", failures=1, error="the answer has the status 503")
+    reader = sign_in(person("anna", is_staff=True, is_superuser=True, language="ko"))
+    assert all("the answer has the status 503" in html for html in shown_to(reader, source))
+
+
+def test_an_error_is_kept_whole_however_long_its_texts_are(make_source: MakeSource) -> None:
+    source = make_source()
+    long = paragraph([sentence("%(said)s.", said='"x"' * 1000)] * 8)
+    settle(source, Outcome(False, long, 5), timezone.now())
+    kept = fresh(source).error
+    assert len(kept) <= run.MAX_ERROR
+    assert say(kept).count('"x""x"') >= 8
 
 
 # --- Who is disturbed -------------------------------------------------------------------------------------------------
