@@ -17,10 +17,21 @@ const full = formatter({ dateStyle: "medium", timeStyle: "medium", hour12: false
 const fullUtc = formatter({ dateStyle: "medium", timeStyle: "medium", hour12: false, timeZone: "UTC" });
 const day = formatter({ dateStyle: "short" });
 
+const MOST_REMEMBERED = 500;
+const known = new Map(); // what was formatted before: a hundred cards say the same few things each second
+
 let clockIsBehindMs = 0;
 
 function formatter(options) {
   return new Intl.DateTimeFormat(LANGUAGE, { timeZone: ZONE, ...options });
+}
+
+function remembered(key, make) {
+  if (!known.has(key)) {
+    if (known.size >= MOST_REMEMBERED) known.clear();
+    known.set(key, make());
+  }
+  return known.get(key);
 }
 
 /** The server's clock says `serverMs` now; ages are counted by it, however wrong this machine's clock is. */
@@ -37,7 +48,7 @@ export function relative(ms) {
   const seconds = Math.round((ms - serverNow()) / 1000);
   if (seconds > 0 && seconds < 3) return ago.format(0, "second");
   const [unit, size] = UNITS.find(([, size]) => Math.abs(seconds) >= size) ?? UNITS.at(-1);
-  return ago.format(Math.trunc(seconds / size), unit);
+  return remembered(`${Math.trunc(seconds / size)} ${unit}`, () => ago.format(Math.trunc(seconds / size), unit));
 }
 
 export function clockTime(ms) {
@@ -62,7 +73,7 @@ function show(element) {
   if (Number.isNaN(ms)) return;
   const text = (SHOWN[element.dataset.show] ?? relative)(ms);
   write(element, text);
-  const title = `${full.format(ms)} · ${fullUtc.format(ms)} UTC`;
+  const title = remembered(ms, () => `${full.format(ms)} · ${fullUtc.format(ms)} UTC`);
   if (element.title !== title) element.title = title;
 }
 
