@@ -1,6 +1,7 @@
-"""One process that serves a door of the portal on a listening socket that it shares with others.
+"""One process that serves a door of the portal: on a listening socket that it shares with others, or on its own port.
 
     python -m portal.embedded.serve web|live|intake --fd N
+    python -m portal.embedded.serve web|live|intake --port N [--host ADDRESS]
 
 uvicorn's own `--fd` takes every socket for a unix one: no TCP_NODELAY, and nobody's address is known.
 """
@@ -9,9 +10,13 @@ from __future__ import annotations
 
 import argparse
 import socket
+import sys
 from typing import Any
 
 import uvicorn
+
+from portal.embedded.address import listen
+from portal.embedded.errors import StartError
 
 WEBSOCKETS: dict[str, Any] = {
     "ws": "portal.toolkit.live.protocol:LiveProtocol",
@@ -40,9 +45,16 @@ def configuration(door: str) -> uvicorn.Config:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("door", choices=DOORS)
-    parser.add_argument("--fd", type=int, required=True, help="the listening socket")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--fd", type=int, help="a listening socket that is inherited")
+    where.add_argument("--port", type=int, help="where to listen")
+    parser.add_argument("--host", default="127.0.0.1", help="with --port: the address (default: %(default)s)")
     options = parser.parse_args()
-    uvicorn.Server(configuration(options.door)).run([socket.socket(fileno=options.fd)])
+    try:
+        listener = listen(options.host, options.port) if options.fd is None else socket.socket(fileno=options.fd)
+    except StartError as error:
+        sys.exit(str(error))
+    uvicorn.Server(configuration(options.door)).run([listener])
 
 
 if __name__ == "__main__":
