@@ -61,3 +61,10 @@ def header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str:
     """A header that came once; "" else."""
     found = [value for key, value in headers if key == name]
     return found[0].decode("latin1") if len(found) == 1 else ""
+
+
+def address_of(scope: Scope) -> str:
+    """The address of the other side; behind a proxy what that saw."""
+    forwarded = header(scope["headers"], b"x-forwarded-for") if settings.BEHIND_PROXY else ""
+    client = scope.get("client")
+    return (forwarded.rpartition(",")[2].strip() or (str(client[0]) if client else ""))[:64]

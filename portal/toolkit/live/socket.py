@@ -7,30 +7,29 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs
 
 import structlog
-from django.contrib.auth.models import AbstractBaseUser
 
-from portal.toolkit.live.admission import DATABASE_AWAY, Credential, admit, in_thread, language_of
-from portal.toolkit.live.control import session_tag
+from portal.toolkit.live.admission import DATABASE_AWAY, admit, in_thread, language_of
+from portal.toolkit.live.clients import Client
 from portal.toolkit.live.frame import EXTENSION, Frame
 from portal.toolkit.live.hub import Hub
+from portal.toolkit.live.limits import PLACE, TOO_MANY, TRY_AGAIN_LATER, Application, Receive, Scope, Send
+from portal.toolkit.live.origin import address_of
 from portal.toolkit.live.topic import Address
 from portal.toolkit.live.watcher import PACES_S, Watcher
+from portal.toolkit.live.watching import Watching
 
-SIGNED_OUT, TRY_AGAIN_LATER, TOO_BIG = 4401, 1013, 1009
+SIGNED_OUT, TOO_BIG = 4401, 1009
 MOST_WATCHED = 500
 LONGEST_MESSAGE = 64 * 1024
 CLOSE_TIMEOUT_S = 2.0
 
-Scope = Mapping[str, Any]
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 logger = structlog.get_logger(__name__)
 
 
@@ -39,9 +38,11 @@ class RefusedError(Exception):
 
 
 class LiveSocket:
-    """Needs `user`, `session` and `cookies` in the scope: wrap it in AuthMiddlewareStack and an origin validator.
+    """Needs `user`, `session`, `cookies` and a place in the scope: wrap it in AuthMiddlewareStack, `seated` and
+    `own_pages_only`.
 
-    Closes with 4401 when nobody is (or no longer) signed in, 1013 for "come back soon", 1009 for too big a message.
+    Closes with 4401 when nobody is (or no longer) signed in, 4429 when that person has too many open, 1013 for "come
+    back soon", 1009 for too big a message.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,20 +50,26 @@ class LiveSocket:
         self._send = send
         query = parse_qs(scope["query_string"].decode("latin1"))
         self._first_wish = {"watch": query.get("topic", []), "pace": query.get("pace", ["high"])[0]}
-        self._user: AbstractBaseUser = scope["user"]
-        self.credential: Credential = scope["session"].session_key
-        self._asked: dict[Address, Address | None] = {}
-        """All that was asked for, with the canonical address, or None while that may not be watched."""
         self._hub = Hub.of_this_loop()
         self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._work: list[asyncio.Future[None]] = []
-        self.recheck_at = 0.0
         self._watcher = Watcher(
             scope.get("extensions", {}).get(EXTENSION, self._send_frame),
             language=language_of(query.get("lang", [""])[0], scope["cookies"], scope["headers"]),
-            on_control=self._on_control,
+            on_control=lambda said: self._watching.on_control(said),
             on_stalled=lambda: self._end(TRY_AGAIN_LATER),
         )
+        user = scope["user"]
+        self._watching = Watching(
+            self._hub,
+            self._watcher,
+            user,
+            scope["session"].session_key,
+            on_signed_out=lambda: self._end(SIGNED_OUT),
+            on_refused=self._soon_tell_refused,
+        )
+        address = address_of(scope)
+        self._client = Client(user, "socket", address, self._watcher, lambda: self._watching.asked, time.time())
 
     @classmethod
     def as_asgi(cls) -> Application:
@@ -72,6 +79,9 @@ class LiveSocket:
             await send({"type": "websocket.accept"})
             if not (scope["user"].is_authenticated and scope["user"].is_active):
                 await send({"type": "websocket.close", "code": SIGNED_OUT})
+                return
+            if not scope[PLACE].sit(scope["user"].pk):
+                await send({"type": "websocket.close", "code": TOO_MANY})
                 return
             await cls(scope, receive, send).run()
 
@@ -83,12 +93,14 @@ class LiveSocket:
             await self._obey(self._first_wish)
             self._first_wish = {}  # 40 strings, times every socket
             self._hub.join(self._watcher)  # only now: the first frame is the whole state
-            self._hub.rechecker.add(self)
+            self._hub.rechecker.add(self._watching)
+            self._hub.clients.add(self._client)
             self._work.append(asyncio.ensure_future(self._read()))
             ends: set[asyncio.Future[Any]] = {*self._work, self._ended}
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._hub.rechecker.discard(self)
+            self._hub.clients.discard(self._client)
+            self._hub.rechecker.discard(self._watching)
             self._hub.leave(self._watcher)
             for task in self._work:
                 task.cancel()
@@ -139,7 +151,7 @@ class LiveSocket:
             if "pace" in said:
                 self._hub.set_pace(self._watcher, _pace_s(said["pace"]))
             if "unwatch" in said:
-                self._unwatch(_addresses(said["unwatch"]))
+                self._watching.remove(_addresses(said["unwatch"]))
             if "watch" in said:
                 await self._watch(_addresses(said["watch"]))
         except RefusedError as error:
@@ -148,55 +160,22 @@ class LiveSocket:
             self._end(TRY_AGAIN_LATER)
 
     async def _watch(self, addresses: list[Address]) -> None:
-        wanted = [address for address in dict.fromkeys(addresses) if self._asked.get(address) is None]
-        if len(self._asked.keys() | wanted) > MOST_WATCHED:
+        asked = self._watching.asked
+        wanted = [address for address in dict.fromkeys(addresses) if asked.get(address) is None]
+        if len(asked.keys() | wanted) > MOST_WATCHED:
             raise RefusedError(f"at most {MOST_WATCHED} topics on one socket")
         if not wanted:
             return
-        admitted = await in_thread(lambda: admit(self._user, wanted))
-        self._asked |= {address: admitted.get(address) for address in wanted}
-        self._hub.watch(self._watcher, admitted.values())
+        admitted = await in_thread(lambda: admit(self._watching.user, wanted))
+        self._watching.add(wanted, admitted)
         await self._tell_refused(address for address in wanted if address not in admitted)
 
-    def _unwatch(self, addresses: Iterable[Address]) -> None:
-        left = {self._asked.pop(address, None) for address in addresses} - set(self._asked.values())
-        self._hub.unwatch(self._watcher, [address for address in left if address])
+    def _soon_tell_refused(self, addresses: Iterable[Address]) -> None:
+        self._work.append(asyncio.ensure_future(self._tell_refused(addresses)))
 
     async def _tell_refused(self, addresses: Iterable[Address]) -> None:
         if refused := [str(address) for address in addresses]:
             await self._say(refused=refused)
-
-    # --- Still allowed? ---------------------------------------------------------------------------------------------
-
-    @property
-    def asked(self) -> Iterable[Address]:
-        return self._asked
-
-    def _on_control(self, said: dict[str, Any]) -> None:
-        if isinstance(self.credential, str) and said.get("close_session") == session_tag(self.credential):
-            self._end(SIGNED_OUT)
-        if said.get("recheck_user") == self._user.pk:
-            self._hub.rechecker.at_once(self)
-        if said.get("missed"):
-            self._hub.rechecker.soon(self)
-
-    def take_rights(
-        self, user: AbstractBaseUser | None, asked: Sequence[Address], admitted: dict[Address, Address]
-    ) -> None:
-        """What the rechecker found: `admitted` of `asked`, which is what was asked for when it looked."""
-        if user is None or user.pk != self._user.pk:
-            self._end(SIGNED_OUT)
-            return
-        self._user = user
-        looked_at = [address for address in asked if address in self._asked]  # the rest was unwatched meanwhile
-        taken = [address for address in looked_at if self._asked[address] and address not in admitted]
-        before = set(self._asked.values())
-        self._asked |= {address: admitted.get(address) for address in looked_at}
-        after = set(self._asked.values())
-        self._hub.unwatch(self._watcher, filter(None, before - after))
-        self._hub.watch(self._watcher, filter(None, after - before))
-        if taken:
-            self._work.append(asyncio.ensure_future(self._tell_refused(taken)))
 
 
 def _parsed(text: str) -> Any:

@@ -18,6 +18,18 @@ class Watching:
     """`on_signed_out()` when its person is not signed in any more, `on_refused(addresses)` when some are taken away,
     `on_looked_at(person)` after each look at their rights."""
 
+    __slots__ = (
+        "_asked",
+        "_hub",
+        "_on_looked_at",
+        "_on_refused",
+        "_on_signed_out",
+        "_watcher",
+        "credential",
+        "recheck_at",
+        "user",
+    )
+
     def __init__(
         self,
         hub: Hub,
@@ -37,17 +49,21 @@ class Watching:
         self._on_refused = on_refused
         self._on_looked_at = on_looked_at
         self._asked: dict[Address, Address | None] = {}
-        """All that was asked for, with the canonical address, or None while that may not be watched."""
         self.recheck_at = 0.0
 
     @property
-    def asked(self) -> Iterable[Address]:
+    def asked(self) -> Mapping[Address, Address | None]:
+        """All that was asked for, with the canonical address, or None while that may not be watched."""
         return self._asked
 
     def add(self, asked: Iterable[Address], admitted: Mapping[Address, Address]) -> None:
         """Watch what of `asked` was admitted; the rest as soon as it may be."""
         self._asked |= {address: admitted.get(address) for address in asked}
         self._hub.watch(self._watcher, admitted.values())
+
+    def remove(self, addresses: Iterable[Address]) -> None:
+        left = {self._asked.pop(address, None) for address in addresses} - set(self._asked.values())
+        self._hub.unwatch(self._watcher, [address for address in left if address])
 
     def on_control(self, said: Mapping[str, Any]) -> None:
         """An order to open clients."""

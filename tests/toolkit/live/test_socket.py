@@ -17,7 +17,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from portal.accounts.models import User
 from portal.toolkit.live import recheck
 from portal.toolkit.live.control import close_session, recheck_user
-from portal.toolkit.live.socket import Receive, Scope, Send, later_when_database_is_away
+from portal.toolkit.live.limits import Receive, Scope, Send
+from portal.toolkit.live.socket import later_when_database_is_away
 from portal.toolkit.live.touch import touch
 from tests.toolkit.live.conftest import Gauge, LiveClient, Portal
 
