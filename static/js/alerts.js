@@ -75,6 +75,7 @@ document.addEventListener("live:gone", ({ detail: { topic } }) => {
   document.dispatchEvent(new CustomEvent("toast", { detail: { kind: "info", text } }));
 });
 document.addEventListener("visibilitychange", redraw);
+for (const event of ["live:epoch", "live:refresh"]) document.addEventListener(event, redraw);
 
 document.getElementById("show-keys")?.removeAttribute("hidden");
 document.addEventListener("htmx:afterSettle", () => document.getElementById("show-keys")?.removeAttribute("hidden"));

@@ -123,7 +123,7 @@ function arrived({ detail: { id, element } }) {
   else if (Number(element.value) > 0) location.reload();
 }
 document.addEventListener("live:swapped", arrived);
-document.addEventListener("live:epoch", () => read("more"));
+for (const event of ["live:epoch", "live:refresh"]) document.addEventListener(event, () => read("more"));
 document.addEventListener("live:gone", ({ detail }) => {
   if (detail.topic !== `vitals:${words.server}`) return;
   document.dispatchEvent(new CustomEvent("toast", { detail: { kind: "warning", text: words.wordGone } }));

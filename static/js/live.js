@@ -1,8 +1,9 @@
 // Keeps the page live: watches what it shows ([data-live="topic:key"]), morphs in what comes, says how it stands.
 //
 // Events on `document`: "live:swapped" {id, element}, "live:gone" {topic}, "live:refused" {topics},
-// "live:epoch" (the server's hub is another one, or somebody asked for everything anew: whoever keeps a cursor fetches
-// what came after it), "live:state" {state, reason, since, transport} with state connected, connecting, lost or unknown.
+// "live:epoch" (the server's hub is another one: whoever keeps a cursor fetches what came after it), "live:refresh"
+// (somebody asked for everything anew: lists and panels are fetched too), "live:state" {state, reason, since, transport}
+// with state connected, connecting, lost or unknown.
 // A script that adds or removes [data-live] elements by itself dispatches "live:rescan".
 // `?live=debug` in the address logs every frame and every reconnect.
 

@@ -40,5 +40,5 @@ document.addEventListener("live:swapped", ({ detail: { id, element } }) => {
   }
   if (id.startsWith("samples-") && panel()?.hasAttribute("data-open")) lookWithin(SAMPLES_MS);
 });
-document.addEventListener("live:epoch", () => lookWithin(CHANGED_MS));
+for (const event of ["live:epoch", "live:refresh"]) document.addEventListener(event, () => lookWithin(CHANGED_MS));
 document.addEventListener("visibilitychange", () => lookWithin(CHANGED_MS));

@@ -163,5 +163,6 @@ def test_signing_out_in_one_page_is_said_in_the_other_with_the_way_back(two_page
     expect(two.locator("[data-notice=signed-out]")).to_be_visible()
     two.wait_for_timeout(3_000)  # the one look whether it is so
     expect(two.locator("[data-notice=signed-out]")).to_be_visible()
+    expect(two.locator("#connection")).to_have_text(re.compile(r"^\s*Signed out\s*$"), use_inner_text=True)
     two.get_by_role("link", name="Sign in").click()
     expect(two).to_have_url(re.compile(r"/accounts/login/\?next="))

@@ -52,6 +52,8 @@ export function liveList({ id, row, opener, busy = ":active", around = (swap) =>
     }
   });
 
+  document.addEventListener("live:refresh", refresh);
+
   return {
     element,
     refresh,

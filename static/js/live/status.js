@@ -92,10 +92,9 @@ export class Status {
     });
   }
 
-  // Also what reads by itself looks again: charts, lists, panels.
   #reconnect() {
     this.#connection.startOver();
-    announce("live:epoch", {});
+    announce("live:refresh", {});
   }
 
   #isMinimised() {

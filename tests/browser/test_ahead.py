@@ -1,0 +1,135 @@
+"""What a page does before it has to: fetches where a link leads, shows what will be, says what must not wait."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from portal.embedded.running import RunningPortal
+from tests.browser.limits import server_id
+from tests.browser.test_bell import Trouble
+from tests.browser.test_connection import state
+from tests.browser.test_transports import until
+from tests.browser.wire import hide
+
+pytestmark = pytest.mark.slow
+
+CATCH = """() => {
+    window.told = [];
+    const Real = window.Notification;
+    window.Notification = class extends EventTarget {
+        static get permission() { return Real.permission; }
+        static requestPermission() { return Real.requestPermission(); }
+        constructor(title, options) { super(); window.told.push({title, ...options}); window.last = this; }
+        close() {}
+    };
+}"""
+
+
+NEWS = """() => document.dispatchEvent(new CustomEvent("alerts:news", {detail: {news: [
+    {key: "incident-0", kind: "error", firing: true, text: "something", href: "/alerts/"}
+]}}))"""
+
+
+@pytest.fixture
+def own(chromium: Browser, portal: RunningPortal, signed_in: BrowserContext) -> Iterator[BrowserContext]:
+    """The session of the demo account in a context of its own: permissions and choices are a context's."""
+    context = chromium.new_context(locale="en-GB", storage_state=signed_in.storage_state())
+    context.set_default_timeout(15_000)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def trouble(portal: RunningPortal) -> Iterator[Trouble]:
+    trouble = Trouble(portal)
+    yield trouble
+    trouble.end()
+
+
+def open_menu(page: Page) -> None:
+    page.get_by_title("Display").click()
+
+
+# --- Pages -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_page_is_fetched_while_its_link_is_pointed_at_and_used_once(
+    portal: RunningPortal, own: BrowserContext
+) -> None:
+    page = own.new_page()
+    page.goto(portal.url)
+    state(page, "connected")
+    ready: list[str] = []
+    session = own.new_cdp_session(page)
+    session.send("Preload.enable")
+    session.on(
+        "Preload.prefetchStatusUpdated", lambda event: event["status"] == "Ready" and ready.append(event["prefetchUrl"])
+    )
+    server = server_id(portal, "sim-web-02")
+    link = page.locator(f"#server-{server} a").first
+    link.hover()
+    until(lambda: f"{portal.url}/servers/{server}/" in ready, page)
+    link.click()
+    page.wait_for_url(re.compile(rf"/servers/{server}/$"))
+    assert page.evaluate("performance.getEntriesByType('navigation')[0].deliveryType") == "navigational-prefetch"
+    state(page, "connected")
+
+
+def test_nothing_is_fetched_ahead_over_a_line_that_is_to_be_spared(portal: RunningPortal, own: BrowserContext) -> None:
+    page = own.new_page()
+    page.add_init_script(
+        "Object.defineProperty(Navigator.prototype, 'connection', {get: () => ({saveData: true, addEventListener() {}})})"
+    )
+    page.goto(portal.url)
+    state(page, "connected")
+    page.locator("article.card a").first.hover()
+    page.wait_for_timeout(300)
+    expect(page.locator("script[type=speculationrules]")).to_have_count(0)
+
+
+# --- Notifications ---------------------------------------------------------------------------------------------------
+
+
+def test_a_critical_incident_is_said_once_by_who_chose_so_and_only_while_no_page_is_seen(
+    portal: RunningPortal, own: BrowserContext, trouble: Trouble
+) -> None:
+    own.grant_permissions(["notifications"], origin=portal.url)
+    one, other = own.new_page(), own.new_page()
+    for page in (one, other):
+        page.goto(portal.url)
+        page.evaluate(CATCH)
+        state(page, "connected")
+    open_menu(one)
+    one.locator("#notify button[value=on]").click()
+    expect(one.locator("#notify button[value=on]")).to_have_attribute("aria-pressed", "true")
+    expect(other.locator("#notify button[value=on]")).to_have_attribute("aria-pressed", "true")
+    one.evaluate("window.told = []")  # what said how it will look
+
+    hide(one)
+    one.evaluate(NEWS)
+    one.wait_for_timeout(500)
+    assert one.evaluate("window.told") == [], "the other page is seen"
+
+    hide(other)
+    trouble.begin()
+    until(lambda: bool(one.evaluate("window.told") + other.evaluate("window.told")), one, 30)
+    one.wait_for_timeout(1_000)
+    told = one.evaluate("window.told") + other.evaluate("window.told")
+    assert [one["tag"] for one in told] == [f"incident-{trouble.incident()}"]
+    teller = one if one.evaluate("window.told.length") else other
+    teller.evaluate("window.last.dispatchEvent(new Event('click'))")
+    expect(teller).to_have_url(re.compile(rf"/alerts/{trouble.incident()}/$"))
+
+
+def test_where_the_browser_blocks_them_it_is_explained(portal: RunningPortal, own: BrowserContext) -> None:
+    page = own.new_page()
+    page.add_init_script("Object.defineProperty(Notification, 'permission', {get: () => 'denied'})")
+    page.goto(portal.url)
+    open_menu(page)
+    page.locator("#notify button[value=on]").click()
+    expect(page.locator("#notify [data-part=denied]")).to_be_visible()
+    expect(page.locator("#notify button[value=on]")).to_have_attribute("aria-pressed", "false")
