@@ -15,7 +15,7 @@ from django.db import connection
 from django.db.utils import DataError, OperationalError
 from django.test import Client
 from django.urls import reverse
-from django.utils import timezone, translation
+from django.utils import timezone
 
 from monitoring.collectors import run
 from monitoring.collectors.run import Outcome, back_off, claim, collect_due, next_on_grid, settle
@@ -158,8 +158,7 @@ def shown_to(reader: Client, source: Source) -> list[str]:
         reverse("admin:monitoring_source_changelist"),
         reverse("admin:monitoring_source_change", args=[source.pk]),
     ]
-    with translation.override(None):  # each request leaves its own behind
-        return [unescape(reader.get(address).content.decode()) for address in addresses]
+    return [unescape(reader.get(address).content.decode()) for address in addresses]
 
 
 @pytest.mark.parametrize(
