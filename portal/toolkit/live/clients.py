@@ -56,7 +56,7 @@ class Client:
             "watched": len(self.watcher.watched),
             "pace_s": self.watcher.pace_s,
             "frames": self.watcher.frames,
-            "unsent": len(self.watcher.unsent),
+            "unsent": len(self.watcher.unsent) + len(self.watcher.low),
             "sending": self.watcher.is_busy,
         }
 

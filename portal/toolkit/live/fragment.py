@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from django.utils.html import format_html
 
 from portal.toolkit.live.frame import Piece
-from portal.toolkit.live.topic import Address
+from portal.toolkit.live.topic import Address, topics
 
 if TYPE_CHECKING:
     from portal.toolkit.live.watcher import Watcher
@@ -46,6 +46,7 @@ class Fragment:
     __slots__ = (
         "address",
         "content",
+        "is_low",
         "language",
         "looked_at",
         "piece",
@@ -59,6 +60,8 @@ class Fragment:
 
     def __init__(self, address: Address, language: str) -> None:
         self.address = address
+        topic = topics().get(address.topic)
+        self.is_low = topic is not None and topic.is_low
         self.language = language
         self.watchers: set[Watcher] = set()
         self.touched = 0

@@ -16,8 +16,8 @@ import structlog
 from portal.toolkit.live.clients import Clients
 from portal.toolkit.live.feed import Feed
 from portal.toolkit.live.fragment import GONE, Fragment, gone
-from portal.toolkit.live.frame import Frame, Piece
-from portal.toolkit.live.portions import PORTION, Batch, portions, stale_of, take_news
+from portal.toolkit.live.frame import Piece
+from portal.toolkit.live.portions import PORTION, Batch, Delivery, batches_of, portions, stale_of
 from portal.toolkit.live.recheck import Rechecker
 from portal.toolkit.live.renderer import Renderer, jobs_of
 from portal.toolkit.live.schedule import Schedule
@@ -31,6 +31,8 @@ LINGER_S = 30.0
 """How long a hub without sockets stays: a person going from page to page need not start it anew each time."""
 BLIND_LOOK_S = 5.0
 """How often everything is rendered again while nobody can say what changed, or after a topic raised."""
+LOW_S = 60.0
+"""How often what can wait is rendered and sent at the most."""
 LOOK_S = 60.0
 """How often a fragment that nobody touched is rendered again, in case a touch was lost in a way unknown to us."""
 GATHER_S, GATHER_MOST_S = 0.02, 0.08
@@ -141,7 +143,7 @@ class Hub:
             fragment = languages.get(watcher.language)
             if fragment is None or watcher.watched.pop(fragment, None) is None:
                 continue
-            watcher.unsent.pop(fragment, None)
+            watcher.drop(fragment)
             fragment.watchers.discard(watcher)
             if not fragment.watchers:
                 del languages[watcher.language]
@@ -182,6 +184,8 @@ class Hub:
         now = self._clock()
         self._touches += 1
         fragment.touched = self._touches
+        if fragment.is_low and now - fragment.looked_at < LOW_S:
+            return  # `_look_again` takes it up when its time is over
         for watcher in fragment.watchers:
             if watcher.mark(fragment, now, committed_at):  # else it is scheduled already, or busy
                 self._make_due(watcher)
@@ -221,7 +225,7 @@ class Hub:
             await asyncio.sleep(GATHER_S)
 
     async def _flush(self, ready: Iterable[Watcher], now: float) -> None:
-        batches = [Batch(watcher, watcher.take_unsent(now)) for watcher in ready if not watcher.is_busy]
+        batches = batches_of(ready, now)
         stale = stale_of(batches)
         urgent = await self._renderer.urgent(stale) if len(stale) > PORTION else frozenset[Fragment]()
         for portion in portions(batches, urgent):
@@ -252,29 +256,34 @@ class Hub:
 
         Who gets the same, gets the same frame.
         """
-        frames: dict[tuple[Fragment | None, ...], Frame] = {}
         beat = Piece(self._beat())
-        for watcher, fragments, goes_on in batches:
-            if watcher not in self.watchers:
-                continue
-            if watcher.is_busy:  # with an earlier part of the same batch
-                watcher.put_back(fragments)
-                continue
-            news, rest = take_news(watcher, fragments)
-            carried: tuple[Fragment | None, ...] = tuple(news)
-            if watcher.beat_at <= now and not (rest or goes_on):
-                carried += (None,)
-                watcher.beat_at = now + BEAT_EVERY_S
-            if carried:
-                frame = frames.get(carried)
-                if frame is None:
-                    frame = frames[carried] = Frame([fragment.piece if fragment else beat for fragment in carried])
-                watcher.post(frame, is_beat=not news)
-            watcher.is_behind = goes_on
-            if rest:
-                watcher.put_back(rest)
-            if watcher.unsent:
-                self._make_due(watcher)
+        for batch in batches:
+            deliveries: dict[tuple[int | None, ...], Delivery] = {}
+            for watcher in batch.watchers:
+                if watcher not in self.watchers:
+                    continue
+                if watcher.is_busy:  # with an earlier part of the same batch
+                    watcher.put_back(batch.fragments)
+                    continue
+                had = tuple(map(watcher.watched.get, batch.fragments))
+                delivery = deliveries.get(had)
+                if delivery is None:
+                    delivery = deliveries[had] = Delivery(batch.fragments, had, beat)
+                self._deliver(watcher, delivery, now, goes_on=batch.goes_on)
+
+    def _deliver(self, watcher: Watcher, delivery: Delivery, now: float, *, goes_on: bool) -> None:
+        watcher.watched.update(delivery.serials)
+        has_beat = watcher.beat_at <= now and not (delivery.rest or goes_on)
+        if has_beat:
+            watcher.beat_at = now + BEAT_EVERY_S
+        frame = delivery.with_beat if has_beat else delivery.plain
+        if frame is not None:
+            watcher.post(frame, is_beat=delivery.is_beat)
+        watcher.is_behind = goes_on
+        if delivery.rest:
+            watcher.put_back(delivery.rest)
+        if watcher.has_unsent:
+            self._make_due(watcher)
 
     def _beat(self) -> str:
         return (
@@ -303,7 +312,8 @@ class Hub:
         for fragment in self._every_fragment():
             unknown = self._feed.is_lost or fragment.address.topic in self._renderer.failing
             overdue = not fragment.is_stale and now - fragment.looked_at >= LOOK_S
-            if (blind and unknown) or overdue or fragment.needs_restamp(now):
+            waits = fragment.is_low and fragment.is_stale and now - fragment.looked_at >= LOW_S
+            if (blind and unknown) or overdue or waits or fragment.needs_restamp(now):
                 self._touch(fragment)
 
     def _see_after_sockets(self, now: float) -> None:

@@ -54,6 +54,7 @@ class Watcher:
         "frames",
         "is_behind",
         "language",
+        "low",
         "on_control",
         "on_free",
         "on_stalled",
@@ -81,6 +82,8 @@ class Watcher:
         """Each with the serial that was sent last; 0 = nothing yet."""
         self.unsent: dict[Fragment, None] = {}
         """What changed since; in order, so that sockets of the same screen get the very same frame."""
+        self.low: dict[Fragment, None] = {}
+        """The same of what can wait: it goes when nothing else does, and the pace counts without it."""
         self.is_behind = False
         """Whether what is unsent is the rest of a frame that would have been too long: the pace does not hold it."""
         self.pace_s = PACES_S["high"]
@@ -104,7 +107,7 @@ class Watcher:
     @property
     def ready_at(self) -> float:
         """When the next frame may go, in the loop's time: with what is unsent, or earlier with a beat alone."""
-        if self.is_behind:
+        if self.is_behind or (self.low and not self.unsent):
             return NEVER
         return min(self.beat_at, self._data_at - SLACK_S) if self.unsent else self.beat_at
 
@@ -115,6 +118,10 @@ class Watcher:
 
     def take_unsent(self, now: float) -> dict[Fragment, None]:
         """What the next frame should carry; nothing while the pace does not allow it."""
+        if self.low and not self.unsent:
+            self._committed_at = None
+            taken, self.low = self.low, {}
+            return taken
         if self._data_at - SLACK_S > now and not self.is_behind:
             return {}
         taken, self.unsent = self.unsent, {}
@@ -126,6 +133,10 @@ class Watcher:
     def mark(self, fragment: Fragment, now: float, committed_at: float | None = None) -> bool:
         """Remember that `fragment` changed, with a commit at that time of the loop if with any; whether it is the first
         that waits to be sent."""
+        if fragment.is_low:
+            is_first = not (self.unsent or self.low)
+            self.low[fragment] = None
+            return is_first
         is_first = not self.unsent
         if is_first:
             self._unsent_since = now
@@ -136,21 +147,35 @@ class Watcher:
 
     def put_back(self, fragments: Iterable[Fragment]) -> None:
         """These were to go with the last frame; they go as soon as the socket takes them."""
-        self.unsent = dict.fromkeys(fragments) | self.unsent
-        self.is_behind = True
+        self.low = {fragment: None for fragment in fragments if fragment.is_low} | self.low
+        rest = {fragment: None for fragment in fragments if not fragment.is_low}
+        self.unsent = rest | self.unsent
+        self.is_behind |= bool(rest)
+
+    def drop(self, fragment: Fragment) -> None:
+        """It is not watched any more."""
+        self.unsent.pop(fragment, None)
+        self.low.pop(fragment, None)
+
+    @property
+    def has_unsent(self) -> bool:
+        return bool(self.unsent or self.low)
 
     def forget_what_was_sent(self) -> None:
         """From now on as after a fresh connect: whole state, as soon as the socket takes it."""
         self.watched = dict.fromkeys(self.watched, 0)
-        self.unsent = dict.fromkeys(self.watched)
+        self.unsent = {fragment: None for fragment in self.watched if not fragment.is_low}
+        self.low = {fragment: None for fragment in self.watched if fragment.is_low}
 
     def post(self, frame: Frame, *, is_beat: bool) -> None:
         """Hand over the next frame. The watcher must not be busy."""
         assert not self.is_busy
         if not (is_beat or self.is_behind):
-            paced_from = self._data_at - self._gives_s
-            first_from = self._counts_from - PACES_S["high"]
-            self._paced_from = first_from if self._paced_from == NEVER else max(paced_from, self._counts_from)
+            counts_from, paced_from = self._counts_from, self._paced_from + self.pace_s - self._gives_s
+            if self._paced_from == NEVER:
+                self._paced_from = counts_from - PACES_S["high"]
+            else:
+                self._paced_from = paced_from if paced_from > counts_from else counts_from
         if is_beat:
             self._committed_at = None
         self.frames += 1
@@ -177,7 +202,7 @@ class Watcher:
             return
         self._note_sent()
         self.sending_since = self._sending = None
-        if self.unsent:
+        if self.has_unsent:
             self.on_free(self)
 
     def _note_sent(self) -> None:
