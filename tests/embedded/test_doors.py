@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from django.core.management.base import CommandError
 from portal.embedded.errors import StartError
 from portal.embedded.kept import Kept
 from portal.embedded.programs import Program, portal_programs, supervisor_config
+from portal.embedded.services import ROOT
 from portal.management.commands.up import Command, Doors, set_environment
 
 
@@ -102,3 +105,12 @@ def test_behind_a_proxy_pages_know_no_other_port(told: Callable[..., dict[str, s
 def test_a_port_that_was_given_is_told_as_it_is(told: Callable[..., dict[str, str]]) -> None:
     given = {"PORTAL_URL": "https://monitor.example.org", "PORTAL_LIVE_PORT": "8443"}
     assert told({"web": 8000, "live": 8002}, **given)["PORTAL_LIVE_PORT"] == "8443"
+
+
+def test_a_door_is_served_on_a_port_of_its_own_unless_that_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        command = [sys.executable, "-m", "portal.embedded.serve", "live", "--port", port]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"Port {port} is taken by ")

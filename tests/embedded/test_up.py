@@ -160,7 +160,7 @@ def test_a_stop_leaves_nothing_running_and_the_next_start_finds_its_data(data: P
     assert nothing_runs(data, 1)
 
     second = RunningPortal.start(data)
-    addresses = {"url": "", "intake_url": ""}
+    addresses = {"url": "", "intake_url": "", "live_url": ""}
     assert second.demo | addresses == demo | addresses
     os.killpg(second.process.pid, signal.SIGINT)  # Ctrl-C: the terminal tells the whole foreground
     assert second.process.wait(30) == 0
@@ -271,6 +271,6 @@ def test_a_given_service_that_does_not_answer_is_named(data: Path) -> None:
 
 def test_the_demo_file_is_json_with_two_different_tokens(shared: RunningPortal) -> None:
     demo = json.loads((shared.data / "demo.json").read_text())
-    assert set(demo) == {"url", "username", "password", "push_token", "read_token", "intake_url"}
-    assert demo["intake_url"] == demo["url"].rstrip("/")
+    assert set(demo) == {"url", "username", "password", "push_token", "read_token", "intake_url", "live_url"}
+    assert demo["intake_url"] == demo["live_url"] == demo["url"].rstrip("/")
     assert demo["push_token"] != demo["read_token"]
