@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 from portal.toolkit.live.fragment import Fragment
+from portal.toolkit.live.frame import Frame, Piece
 from portal.toolkit.live.watcher import Watcher
 
 PORTION = 100
@@ -16,10 +18,10 @@ LONGEST_FRAME = 128 * 1024
 
 
 class Batch(NamedTuple):
-    """What a watcher is to be sent; whether more of it comes in a later portion."""
+    """Sockets that are to be sent the same, as those of the same screen are; whether more comes in a later portion."""
 
-    watcher: Watcher
-    fragments: Collection[Fragment]
+    watchers: list[Watcher]
+    fragments: tuple[Fragment, ...]
     goes_on: bool = False
 
 
@@ -29,6 +31,15 @@ class Portion:
 
     stale: set[Fragment] = field(default_factory=set)
     batches: list[Batch] = field(default_factory=list)
+
+
+def batches_of(ready: Iterable[Watcher], now: float) -> list[Batch]:
+    """What the sockets that are ready wait for, taken from them."""
+    alike: dict[tuple[Fragment, ...], list[Watcher]] = {}
+    for watcher in ready:
+        if not watcher.is_busy:
+            alike.setdefault(tuple(watcher.take_unsent(now)), []).append(watcher)
+    return [Batch(watchers, fragments) for fragments, watchers in alike.items()]
 
 
 def stale_of(batches: Iterable[Batch]) -> set[Fragment]:
@@ -54,7 +65,7 @@ def portions(batches: Iterable[Batch], urgent: Collection[Fragment] = ()) -> lis
     return made
 
 
-def _rank(fragments: Collection[Fragment], urgent: Collection[Fragment]) -> bool:
+def _rank(fragments: Iterable[Fragment], urgent: Collection[Fragment]) -> bool:
     return not any(fragment in urgent for fragment in fragments)
 
 
@@ -62,27 +73,39 @@ def _parts(batch: Batch, urgent: Collection[Fragment]) -> Iterable[Batch]:
     """`batch` as it is, or cut where that much of it is stale."""
     if len(batch.fragments) <= PORTION or sum(fragment.is_stale for fragment in batch.fragments) <= PORTION:
         return [batch]
-    ordered = sorted(batch.fragments, key=lambda fragment: (fragment.is_stale, fragment not in urgent))
+    ordered = tuple(sorted(batch.fragments, key=lambda fragment: (fragment.is_stale, fragment not in urgent)))
     cuts = range(0, len(ordered), PORTION)
-    return [Batch(batch.watcher, ordered[cut : cut + PORTION], cut != cuts[-1]) for cut in cuts]
+    return [Batch(batch.watchers, ordered[cut : cut + PORTION], cut != cuts[-1]) for cut in cuts]
 
 
-def take_news(watcher: Watcher, fragments: Iterable[Fragment]) -> tuple[list[Fragment], list[Fragment]]:
-    """What of `fragments` the watcher has not had, as much as one frame holds, and the rest.
+class Delivery:
+    """What those get of a batch who have had the same of it so far: as much as one frame holds.
 
-    The first part counts as sent.
+    `serials` are to be noted as sent; `rest` did not fit in.
     """
-    news: list[Fragment] = []
-    rest: list[Fragment] = []
-    watched, room = watcher.watched, LONGEST_FRAME
-    for fragment in fragments:
-        serial = fragment.serial
-        if watched.get(fragment, serial) == serial:
-            continue
-        room -= len(fragment.piece.text)
-        if room < 0 and news:
-            rest.append(fragment)
-        else:
-            watched[fragment] = serial
-            news.append(fragment)
-    return news, rest
+
+    def __init__(self, fragments: Sequence[Fragment], had: Sequence[int | None], beat: Piece) -> None:
+        """`had`: the serial of each that was sent last; None for what is not watched any more."""
+        self.serials: dict[Fragment, int] = {}
+        self.rest: list[Fragment] = []
+        self._beat = beat
+        room = LONGEST_FRAME
+        for fragment, serial in zip(fragments, had, strict=True):
+            if serial is None or serial == fragment.serial:
+                continue
+            room -= len(fragment.piece.text)
+            if room < 0 and self.serials:
+                self.rest.append(fragment)
+            else:
+                self.serials[fragment] = fragment.serial
+        self.is_beat = all(fragment.is_low for fragment in self.serials)
+        """Whether the pace does not count it."""
+
+    @cached_property
+    def plain(self) -> Frame | None:
+        """None when there is nothing new."""
+        return Frame([fragment.piece for fragment in self.serials]) if self.serials else None
+
+    @cached_property
+    def with_beat(self) -> Frame:
+        return Frame([*(fragment.piece for fragment in self.serials), self._beat])
