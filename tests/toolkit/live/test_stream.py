@@ -6,13 +6,18 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.sessions.models import Session
 from django.db import connection
 from django.test import Client
+from django.utils import timezone
 
+from alerts.models import Incident, What
+from alerts.timeline import note, write
+from monitoring.models import Membership, Server
 from portal.accounts import tokens
 from portal.accounts.models import ReadToken, User
 from portal.toolkit.live import hub as hub_module
@@ -22,6 +27,7 @@ from portal.toolkit.live.control import recheck_user
 from portal.toolkit.live.hub import Hub
 from portal.toolkit.live.limits import places
 from portal.toolkit.live.touch import touch
+from tests.cast import Cast, make_cast, sign_in
 from tests.toolkit.live.conftest import Gauge, Portal
 from tests.toolkit.live.sse import open_stream
 
@@ -287,3 +293,45 @@ def test_a_program_is_told_at_once_of_what_matters_and_of_the_rest_later(
         gauge.at_ms, gauge.values = 3, {"": "new"}
         touch({"gauge": None})
         assert stream.next("gauge_update").json() == {"id": "", "value": "new", "at": 3}
+
+
+@pytest.mark.usefixtures("transactional_db")
+def test_a_program_that_names_nothing_hears_of_all_that_it_may_see(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recheck, "EVERY_S", (0.3, 0.5))
+    cast = make_cast()
+    Server.objects.create(name="not-yours", group=cast.elsewhere)
+    incident = an_incident(cast)
+    with open_stream(portal.port, sign_in(cast.reader)) as stream:
+        first = [stream.next("server_update", "system_update", "alert") for _ in range(3)]
+        told = {event.name: event.json() for event in first}
+        assert told["server_update"]["name"] == "shop-web-1"
+        assert told["system_update"]["servers"] == 1
+        assert told["alert"]["id"] == str(incident.pk)
+        Server.objects.create(name="shop-web-2", group=cast.group)
+        assert stream.next("server_update").json()["name"] == "shop-web-2"
+        Membership.objects.filter(user=cast.reader).delete()
+        until(lambda: {fragment.address.key for watcher in the_hub().watchers for fragment in watcher.watched} == {""})
+    missed = next(event.id for event in first if event.name == "alert")
+    Incident.objects.update(status="resolved", resolved_at=timezone.now() - timedelta(hours=1))
+    write([note(incident, What.RESOLVED, timezone.now())])
+    with open_stream(portal.port, sign_in(cast.owner), "events=alert", **{"Last-Event-ID": missed}) as stream:
+        event = stream.next()
+        assert (event.name, event.json()["state"], event.json()["id"]) == ("alert", "resolved", str(incident.pk))
+
+
+def an_incident(cast: Cast) -> Incident:
+    now = timezone.now()
+    incident = Incident.objects.create(
+        server=cast.server,
+        server_name=cast.server.name,
+        group=cast.group,
+        status="firing",
+        level="critical",
+        peak_level="critical",
+        began_at=now,
+        fired_at=now,
+    )
+    write([note(incident, What.FIRED, now, level="critical")])
+    return incident
