@@ -37,6 +37,14 @@ from alerts.models import Problem, Threshold
 from portal.toolkit.quantity import duration, quantity
 
 PROBLEMS_SHOWN = 10
+SENDING: dict[str, Any] = {
+    "type": "module",
+    "data-form": "threshold_form",
+    "data-sending": _("On its way …"),
+    "data-failed": _("The portal did not answer. What you typed is still here: save it again."),
+    "data-refused": _("You may not change this, or your session has ended. What you typed is still here."),
+}
+"""What static/js/admin-send.js says."""
 
 
 class OverriddenFilter(admin.SimpleListFilter):
@@ -109,7 +117,7 @@ class ThresholdAdmin(ReasonedAdmin):
     actions = ("enable", "disable", "delete_chosen")
 
     class Media:
-        js = (Script("js/admin-scope.js", type="module"),)
+        js = (Script("js/admin-scope.js", type="module"), Script("js/admin-send.js", **SENDING))
 
     # The list
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:

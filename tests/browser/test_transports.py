@@ -108,7 +108,8 @@ def test_a_change_of_the_way_is_no_loss(portal: RunningPortal, quiet: Page) -> N
     quiet.evaluate(
         """() => {
             window.ways = [];
-            document.addEventListener("live:state", ({detail}) => window.ways.push(`${detail.state} ${detail.transport}`));
+            const note = ({detail}) => window.ways.push(`${detail.state} ${detail.transport}`);
+            document.addEventListener("live:state", note);
         }"""
     )
     sockets[0].close(code=1012)
