@@ -186,7 +186,7 @@ def test_a_silence_is_shown_at_once_and_taken_back_when_it_is_refused(
     row = page.locator(f'.incident[data-server="{SERVER}"]')
     expect(row).to_be_visible(timeout=20_000)
     held: list[Route] = []
-    page.route("**/silence/", lambda route: held.append(route))  # noqa: PLW0108  # Playwright marks what it calls
+    page.route("**/silence/", lambda route: held.append(route))  # Playwright marks what it calls
     row.locator("[data-sheet=silence]").click()
     page.locator("#sheet-silence").get_by_label("Reason").fill("Planned work")
     page.locator("#sheet-silence").get_by_role("button", name="Silence").click()
