@@ -14,9 +14,10 @@ from portal.embedded.services import ROOT
 from portal.toolkit.env import read_env_file
 
 _FORKING = """
-import json, os, signal, sys, traceback
+import gc, json, os, signal, sys, traceback
 import django
 django.setup()
+from django.db import connections
 from monitoring.models import *
 from alerts.models import *
 from monitoring.history.frame import SeriesName
@@ -31,11 +32,13 @@ def answer(expression):
 
 answers = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)  # what the portal's code logs is no answer
+gc.freeze()
 for line in sys.stdin:
     pid = os.fork()
     if not pid:
         print(json.dumps(answer(json.loads(line))), file=answers, flush=True)
-        break
+        connections.close_all()
+        os._exit(0)  # taking apart all that is loaded would take longer than the answer
     status = os.waitpid(pid, 0)[1]
     print(json.dumps({"ended": status}), file=answers, flush=True)
 """
