@@ -8,6 +8,7 @@ from django.urls import include, path
 
 from portal import views
 from portal.api import api_urls
+from portal.system.views import system
 
 # The admin's own sign-in knows neither the second factor nor the rate limits.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
@@ -17,6 +18,7 @@ urlpatterns = [
     path("readyz", views.readyz, name="readyz"),
     path("admin/", admin.site.urls),
     path("api/", api_urls()),
+    path("system/", system, name="system"),
     path("accounts/", include("portal.accounts.urls")),
     path("accounts/", include("allauth.urls")),
     path("alerts/", include("alerts.urls")),

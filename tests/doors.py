@@ -101,6 +101,8 @@ DOORS: dict[str, Door] = {
     # Probes
     "healthz": Door("/healthz", anyone(200), NOT_ALLOWED),
     "readyz": Door("/readyz", anyone(200), NOT_ALLOWED),
+    # The portal itself
+    "system": Door("/system/", {**signed_in(403), "superuser": 200}, {**signed_in(405)}),
     # The agent
     "monitoring:agent": Door("/agent.py", anyone(200), NOT_ALLOWED),
     "monitoring:agent_sha256": Door("/agent.py.sha256", anyone(200), NOT_ALLOWED),
