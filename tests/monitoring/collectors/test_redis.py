@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import socket
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -38,6 +39,17 @@ def error_of(url: str, secret: str = "") -> str:
 def error_of_stranger(answer: Answer) -> str:
     with serving(answer) as server:
         return error_of(f"redis://127.0.0.1:{server.port}")
+
+
+def informing(info: bytes) -> Answer:
+    """A PONG, then, once it is asked for, `info`: closed behind an unread question, a socket would be reset."""
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(b"+PONG\r\n")
+        connection.recv(65_536)
+        connection.sendall(info)
+
+    return answer
 
 
 @pytest.fixture
@@ -112,8 +124,8 @@ def test_a_password_in_the_url_is_refused() -> None:
         (raw(b"HTTP/1.1 400 Bad Request\r\n\r\n<html>"), "does not speak Redis' protocol"),
         (raw(b"*1000000000\r\n"), "does not speak Redis' protocol"),
         (raw(b"$999999999\r\n" + b"x" * 1_100_000), "does not speak|ended its answer in the middle, or never does"),
-        (raw(b"+PONG\r\n$5\r\nhello\r\n"), "its INFO is not that of a Redis"),
-        (raw(b"+PONG\r\n$500\r\nredis_version:7"), "ended its answer in the middle, or never does"),
+        (informing(b"$5\r\nhello\r\n"), "its INFO is not that of a Redis"),
+        (informing(b"$500\r\nredis_version:7"), "ended its answer in the middle, or never does"),
         (raw(b"-NOAUTH Authentication required.\r\n"), "refuses PING: NOAUTH Authentication required."),
         (raw(b""), "ended its answer in the middle"),
     ],
