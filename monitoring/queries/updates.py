@@ -27,7 +27,7 @@ def server_updates(server_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
     updates = {}
     for row, newest_ms, values in zip(rows, table.at_ms.tolist(), table.values.tolist(), strict=True):
         pk, name, state, simulated, seen_at = row
-        cpu, memory, disk, *network = [value if isfinite(value) else None for value in values]
+        cpu, memory, disk, *network = [round(value, 3) if isfinite(value) else None for value in values]
         flows = [value for value in network if value is not None]
         stamp = max(newest_ms, at_ms(seen_at) or 0)
         updates[pk] = {
