@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from portal.embedded.running import RunningPortal
 
@@ -137,6 +137,28 @@ def test_what_is_added_to_the_page_is_watched_and_what_is_gone_is_taken_away(fle
         card_id,
     )
     expect(fleet.locator(f"#{card_id}")).to_have_count(0)
+
+
+@pytest.mark.parametrize("path", ["/", "/alerts/?status=all"])
+def test_on_a_phone_it_lies_over_nothing_that_can_be_pressed(
+    signed_in: BrowserContext, chromium: Browser, portal: RunningPortal, path: str
+) -> None:
+    context = chromium.new_context(
+        viewport={"width": 360, "height": 740}, locale="en-GB", storage_state=signed_in.storage_state()
+    )
+    phone = context.new_page()
+    phone.goto(portal.url + path)
+    state(phone, "connected")
+    bar = status(phone).bounding_box()
+    assert bar is not None
+    assert (bar["x"], bar["width"]) == (0, 360)
+    assert bar["height"] <= 40
+    phone.evaluate("scrollTo(0, document.body.scrollHeight)")
+    ends = phone.locator("main").evaluate(
+        "main => Math.max(...[...main.querySelectorAll('*')].map(one => one.getBoundingClientRect().bottom))"
+    )
+    assert ends <= bar["y"], "the end of the page is clear of it"
+    context.close()
 
 
 @pytest.fixture

@@ -83,7 +83,6 @@ def test_sockets_blocked_then_streams_too_and_back_again(portal: RunningPortal, 
     comes_by(quiet, "Polling")
     expect(status(quiet).locator("[data-notice=polling]")).to_be_visible()
     expect(status(quiet)).to_have_attribute("data-state", "connected")
-    moves(quiet, card)
 
     blocked.is_on = False
     hide(quiet)
@@ -134,6 +133,17 @@ def _waits(text: str) -> list[float]:
     return [int(found) / 1000 for found in re.findall(r"the socket closed with .* next try in (\d+) ms", text)]
 
 
+def test_a_chart_goes_on_while_the_page_polls(portal: RunningPortal, quiet: Page) -> None:
+    Blocked(quiet)
+    quiet.route(STREAM, lambda route: route.abort())
+    quiet.goto(f"{portal.url}/servers/{server_id(portal, 'sim-web-03')}/")
+    state(quiet, "connected")
+    quiet.locator("#panel-cpu summary").click()
+    newest = quiet.locator("#panel-cpu tr[data-at]").first
+    before = newest.get_attribute("data-at") or ""
+    expect(newest).not_to_have_attribute("data-at", before, timeout=40_000)
+
+
 def test_too_many_pages_of_one_person_are_said_and_wait_a_minute(portal: RunningPortal, quiet: Page) -> None:
     blocked = Blocked(quiet, code=4429)
     quiet.goto(portal.url)
@@ -153,7 +163,7 @@ def test_signed_out_is_said_in_the_header_too_also_without_a_socket(portal: Runn
     state(quiet, "connected")
     gone: Callable[[Route], None] = lambda route: route.fulfill(status=401, json={"error": "Unauthorized"})  # noqa: E731
     quiet.route(STATE, gone)
-    expect(status(quiet)).to_have_attribute("data-notice", "signed-out", timeout=30_000)
+    expect(status(quiet)).to_have_attribute("data-reason", "signed-out", timeout=30_000)
     expect(quiet.locator("#connection")).to_have_text(re.compile(r"^\s*Signed out\s*$"), use_inner_text=True)
 
 

@@ -13,7 +13,7 @@ const PING_MS = 15_000;
 const PING_HIDDEN_MS = 30_000;
 
 /**
- * Events: "state" whenever `state`, `transport` or `isCrowded` changes, "message" with {detail: {text, transport}},
+ * Events: "state" whenever `state` or `transport` changes, "message" with {detail: {text, transport}},
  * "closed" with {detail: {code, retryInMs}} for each attempt of the socket that ends.
  *
  * `state`: "connecting" (before the first word), "open" (by whatever `transport`: "socket", "sse", "polling"), "lost",
@@ -44,7 +44,7 @@ export class Connection extends EventTarget {
     this.#listen();
     setInterval(() => this.#ping(), 1_000);
     window.addEventListener("online", () => this.retryNow());
-    window.addEventListener("offline", () => this.#goOffline());
+    window.addEventListener("offline", () => this.#socket.fail(0));
     window.addEventListener("pagehide", () => this.#rest());
     window.addEventListener("pageshow", (event) => event.persisted && this.retryNow());
     document.addEventListener("visibilitychange", () => document.hidden || this.retryNow());
@@ -136,7 +136,8 @@ export class Connection extends EventTarget {
       this.#cover.stop();
       this.#become("signed-out", "");
     } else if (!navigator.onLine) {
-      this.#goOffline();
+      this.#cover.stop(); // the socket alone keeps trying: on a network of its own a device may be wrong about it
+      this.#become("lost", "");
     } else {
       this.#startCover();
     }
@@ -154,11 +155,6 @@ export class Connection extends EventTarget {
   #coverSoon() {
     clearTimeout(this.#coverTimer);
     this.#coverTimer = setTimeout(() => this.#socket.isOpen || this.#socket.isSignedOut || this.#startCover(), COVER_AFTER_MS);
-  }
-
-  #goOffline() {
-    this.#rest();
-    this.#become("lost", "");
   }
 
   #rest() {

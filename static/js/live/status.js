@@ -50,9 +50,9 @@ export class Status {
   }
 
   #showState(state, notice) {
-    if (this.#root.dataset.state === state && this.#root.dataset.notice === notice) return;
+    if (this.#root.dataset.state === state && this.#root.dataset.reason === notice) return;
     this.#root.dataset.state = state;
-    this.#root.dataset.notice = notice;
+    this.#root.dataset.reason = notice;
     this.#only("data-when", wordFor(state, notice));
     this.#only("data-notice", notice);
   }
@@ -76,8 +76,9 @@ export class Status {
 
   #showNumbers() {
     const newest = newestData();
-    this.#write("newest", newest ? relative(newest) : "–");
+    this.#write("age", newest ? relative(newest) : "–");
     if (this.#isMinimised()) return;
+    this.#write("newest", newest ? relative(newest) : "–");
     const now = Date.now();
     this.#frames = this.#frames.filter((at) => now - at < 60_000);
     const { latencyMs, state, since, transport, retryAt } = this.#connection;
@@ -127,7 +128,7 @@ export class Status {
   }
 
   #write(name, text) {
-    this.#root.querySelectorAll(`[data-value="${name}"]`).forEach((element) => write(element, text));
+    write(this.#root.querySelector(`[data-value="${name}"]`), text);
   }
 }
 
