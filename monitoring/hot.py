@@ -48,12 +48,14 @@ REBUILD_FROM = timedelta(hours=3)
 CUTS_KEPT = 16
 """Of each block. A sender whose gaps move has many shapes, and a server with thousands of series has many blocks."""
 FLOAT32_MOST = 3.4e38
+READ_AT_ONCE = 1_000
 
 SHAPES_KEPT = 200_000
 
 _CUT = struct.Struct(">diqH")
 _NUMBER = struct.Struct("<d")
 _HEADLINE = struct.Struct(f"<{len(HEADLINE)}f")
+_NOTHING = _HEADLINE.pack(*[math.nan] * len(HEADLINE))
 
 # Puts each cut into its server's field: a late frame never overwrites a newer one, another sender's cut stays.
 # A cut from beyond the latest instant that can be is of a clock that was set back since: it goes.
@@ -95,6 +97,20 @@ for i = 4, #ARGV, 2 do
   end
 end
 redis.call('EXPIRE', KEYS[1], ARGV[2])
+"""
+
+# Many servers in many slots as one string of their values, slot by slot: six thousand answers of their own would each
+# have to be read. ARGV: what stands for nothing, then the servers.
+_COLUMNS = """
+local out, last = {}, 0
+for slot = 1, #KEYS do
+  local values = redis.call('HMGET', KEYS[slot], unpack(ARGV, 2))
+  for place = 1, #values do
+    last = last + 1
+    out[last] = values[place] or ARGV[1]
+  end
+end
+return table.concat(out)
 """
 
 Newest = dict[SeriesName, tuple[int, float]]
@@ -277,18 +293,16 @@ def recent(server_ids: Sequence[int], metric: str, slots: int = SLOTS_KEPT) -> d
     try:
         with breaker:
             pipeline = client().pipeline(transaction=False)
-            for slot in range(last - slots + 1, last + 1):
-                pipeline.hmget(f"hot:slot:{slot}", server_ids)
-            columns = pipeline.execute()
+            keys = [f"hot:slot:{slot}" for slot in range(last - slots + 1, last + 1)]
+            for start in range(0, len(server_ids), READ_AT_ONCE):
+                pipeline.eval(_COLUMNS, slots, *keys, _NOTHING, *server_ids[start : start + READ_AT_ONCE])
+            parts = pipeline.execute()
     except AWAY:
         return nothing
-    gap = struct.pack("<f", np.nan) * len(HEADLINE)
-    packed = b"".join(value or gap for column in columns for value in column)
-    matrix = np.frombuffer(packed, "<f4").reshape(slots, len(server_ids), len(HEADLINE))[:, :, place].T
-    return {
-        server_id: [None if math.isnan(value) else value for value in row]
-        for server_id, row in zip(server_ids, np.round(matrix.astype(np.float64), 3).tolist(), strict=True)
-    }
+    columns = [np.frombuffer(part, "<f4").reshape(slots, -1, len(HEADLINE))[:, :, place] for part in parts]
+    matrix = np.round(np.concatenate(columns, axis=1).T.astype(np.float64), 3)
+    values = np.where(np.isnan(matrix), None, matrix).tolist()
+    return dict(zip(server_ids, values, strict=True))
 
 
 def cut_blobs(server_ids: Sequence[int]) -> dict[int, bytes]:
