@@ -45,9 +45,9 @@ def test_a_filled_stencil_is_what_the_template_gives(template: str, name: str, n
 def test_the_template_is_rendered_once_for_each_set_of_empty_fields(
     template: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rendered = []
+    rendered: list[str] = []
     monkeypatch.setattr(
-        "portal.toolkit.stencil.render_to_string", lambda *asked: rendered.append(asked) or render_to_string(*asked)
+        "portal.toolkit.stencil.render_to_string", lambda *asked: rendered.append("once") or render_to_string(*asked)
     )
     stencil = Stencil(template, FIELDS, ["a.icon"])
     for note in ("x", "y", "", "z", ""):

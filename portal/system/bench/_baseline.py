@@ -1,7 +1,7 @@
-"""What Channels' tutorial shows, as the base line of `fanout`: a consumer per socket, in the group of its screen.
+"""What Channels' tutorial shows, as the base line of `fanout`: a consumer per socket, each in a group of its own.
 
-A message is serialised once per group, goes through Redis, and is put into a queue, deserialised and dispatched once
-per socket.
+A message is serialised and published once for each consumer, goes through Redis, is put into a queue, deserialised and
+dispatched.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from channels.routing import ProtocolTypeRouter  # noqa: E402
 from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
 
 
-class ScreenConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
+class PersonConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def connect(self) -> None:
-        self.group = f"screen-{parse_qs(self.scope['query_string'].decode())['screen'][0]}"
+        self.group = f"person-{parse_qs(self.scope['query_string'].decode())['person'][0]}"
         await self.channel_layer.group_add(self.group, self.channel_name)
         await self.accept()
-        await self.send(text_data="<p>welcome</p>")
+        await self.send(text_data='<article data-at="1">welcome</article>')
 
     async def disconnect(self, code: int) -> None:
         await self.channel_layer.group_discard(self.group, self.channel_name)
@@ -36,5 +36,5 @@ class ScreenConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
 
 application = ProtocolTypeRouter(
-    {"http": http, "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(ScreenConsumer.as_asgi()))}
+    {"http": http, "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(PersonConsumer.as_asgi()))}
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -17,6 +18,9 @@ from portal.accounts.models import User
 from portal.embedded.mail import free_port
 from portal.embedded.services import ROOT
 
+OURS = "portal.toolkit.live.protocol:LiveProtocol"
+UVICORNS = "websockets-sansio"
+
 
 def signed_in(username: str) -> str:
     """The session cookie of somebody who may see everything."""
@@ -27,12 +31,13 @@ def signed_in(username: str) -> str:
 
 
 @contextmanager
-def web(application: str) -> Iterator[tuple[int, psutil.Process]]:
+def web(application: str, ws: str = OURS, **env: str) -> Iterator[tuple[int, psutil.Process]]:
     """A web process that answers: (its port, itself); stopped at the end."""
     port = free_port()
-    options = ["--ws", "websockets-sansio", "--ws-per-message-deflate", "false", "--log-level", "warning"]
+    options = ["--ws", ws, "--ws-per-message-deflate", "false", "--log-level", "warning"]
     command = [sys.executable, "-m", "uvicorn", application, "--port", str(port), *options]
-    process = subprocess.Popen(command, cwd=ROOT)
+    env = {"PORTAL_LIVE_SOCKETS_PER_PERSON": "100000", **env}  # one person's session is enough to measure with
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | env)
     try:
         _wait_for(port)
         yield port, psutil.Process(process.pid)
