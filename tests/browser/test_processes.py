@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Response, expect
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin
@@ -35,6 +35,17 @@ SHOWN = """([host, value]) => {
         look();
     });
 }"""
+
+NO_SOCKET = """window.WebSocket = class extends EventTarget {
+    static OPEN = 1;
+    constructor() { super(); setTimeout(() => this.dispatchEvent(new CloseEvent("close", { code: 1006 }))); }
+    close() {}
+};"""
+NO_STREAM = """window.EventSource = class extends EventTarget {
+    constructor() { super(); setTimeout(() => this.dispatchEvent(new Event("error"))); }
+    close() {}
+};"""
+"""Not routed: what Playwright routes it also permits, where the browser would have asked first."""
 
 
 @pytest.fixture(scope="module")
@@ -196,6 +207,29 @@ def test_a_page_is_pushed_to_from_the_port_of_the_live_processes(
     with page.expect_websocket() as opened_one:
         page.goto(running.url)
     assert opened_one.value.url.startswith(running.demo["live_url"].replace("http", "ws", 1) + "/ws/live/")
+    page.close()
+
+
+def sent(answer: Response) -> dict[str, str]:
+    return answer.request.headers
+
+
+@pytest.mark.parametrize(("missing", "path"), [([NO_SOCKET], "stream"), ([NO_SOCKET, NO_STREAM], "state")])
+def test_where_no_socket_comes_through_it_is_the_same_port_that_is_asked(
+    running: RunningPortal, session: BrowserContext, missing: list[str], path: str
+) -> None:
+    page = session.new_page()
+    for script in missing:
+        page.add_init_script(script)
+    live = f"{running.demo['live_url']}/api/monitoring/{path}?"
+    with page.expect_response(lambda answer: answer.url.startswith(live) and answer.ok):
+        page.goto(f"{running.url}/?q={HOST}")
+    state(page, "connected")
+    page.evaluate(SHOWN, [HOST, "87"])
+    push(running, 87)
+    page.evaluate("window.shown")
+    if path == "state":  # a question with a header for which the browser asks first whether it may
+        page.wait_for_event("response", lambda answer: answer.url.startswith(live) and "if-none-match" in sent(answer))
     page.close()
 
 

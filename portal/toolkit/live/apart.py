@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from django.http.request import split_domain_port
 
 from portal.toolkit.live.limits import Application, Receive, Scope, Send
-from portal.toolkit.live.origin import header, is_own_page, scheme_of
+from portal.toolkit.live.origin import OWN_PAGE, header, is_own_page, scheme_of
 
 PATHS = frozenset({"/healthz", "/readyz", "/api/monitoring/stream", "/api/monitoring/state"})
 """Beside the socket."""
@@ -54,7 +54,8 @@ def _as_if_from_here(scope: Scope) -> Scope:
     """The page was looked at: to Django's own rule for forms it is of the origin that it asked."""
     host = header(scope["headers"], b"host")
     own = (b"origin", f"{scheme_of(scope)}://{host}".encode("latin1"))
-    return {**scope, "headers": [own if name == b"origin" else (name, value) for name, value in scope["headers"]]}
+    headers = [own if name == b"origin" else (name, value) for name, value in scope["headers"]]
+    return {**scope, OWN_PAGE: True, "headers": headers}
 
 
 def _readable_for(scope: Scope) -> dict[str, str]:

@@ -74,11 +74,11 @@ def test_over_tls_the_page_is_on_the_port_that_people_type(settings: Any) -> Non
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
-    """Answers with the origin that it sees."""
+    """Answers with the origin that it sees, and whether that is one of our own pages."""
     origin = dict(scope["headers"]).get(b"origin", b"")
     headers = [(b"access-control-allow-origin", b"*"), (b"vary", b"Cookie")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": origin})
+    await send({"type": "http.response.body", "body": origin + (b" own" if is_own_page(scope) else b"")})
 
 
 def asked(method: str, path: str, **headers: str) -> Answered:
@@ -89,7 +89,7 @@ def test_the_page_may_read_with_its_session() -> None:
     answer = asked("GET", STATE, Origin=PAGE)
     assert answer.headers["access-control-allow-origin"] == PAGE
     assert answer.headers["access-control-allow-credentials"] == "true"
-    assert answer.body == f"http://{LIVE}".encode(), "to the rule for forms it is of the same origin"
+    assert answer.body == f"http://{LIVE} own".encode(), "to the rule for forms it is of the same origin"
 
 
 def test_another_page_is_answered_as_without_a_port_of_its_own() -> None:
