@@ -31,6 +31,16 @@ DOORS: dict[str, dict[str, Any]] = {
 SHUTDOWN_S = 3
 
 
+class Server(uvicorn.Server):
+    """Ends the streams of events before it waits for what is open: they would keep it until the time is over."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        from portal.toolkit.live.stream import end_streams  # the application, and Django with it, is loaded by now
+
+        end_streams()
+        await super().shutdown(sockets)
+
+
 def configuration(door: str) -> uvicorn.Config:
     """Who reads addresses behind a proxy is Django (PORTAL_BEHIND_PROXY), not the server."""
     return uvicorn.Config(
@@ -54,7 +64,7 @@ def main() -> None:
         listener = listen(options.host, options.port) if options.fd is None else socket.socket(fileno=options.fd)
     except StartError as error:
         sys.exit(str(error))
-    uvicorn.Server(configuration(options.door)).run([listener])
+    Server(configuration(options.door)).run([listener])
 
 
 if __name__ == "__main__":

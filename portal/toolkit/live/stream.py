@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import structlog
 from django.contrib.auth.models import AbstractBaseUser
 
 from portal.toolkit.live.admission import DATABASE_AWAY, Credential, in_thread
@@ -35,7 +34,13 @@ REASONS = {
     TRY_AGAIN_LATER: "come back later",
 }
 
-logger = structlog.get_logger(__name__)
+_open: set[LiveStream] = set()
+
+
+def end_streams() -> None:
+    """The server stops: a stream would keep it waiting. In the loop's thread."""
+    for stream in _open:
+        stream.end(TRY_AGAIN_LATER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +76,7 @@ class LiveStream:
             self._send_frame,
             language=ticket.language,
             on_control=lambda said: self._watching.on_control(said),
-            on_stalled=lambda: self._end(TRY_AGAIN_LATER),
+            on_stalled=lambda: self.end(TRY_AGAIN_LATER),
         )
         self._watcher.pace_s = ticket.pace_s
         self._watching = Watching(
@@ -79,7 +84,7 @@ class LiveStream:
             self._watcher,
             ticket.user,
             ticket.credential,
-            on_signed_out=lambda: self._end(SIGNED_OUT),
+            on_signed_out=lambda: self.end(SIGNED_OUT),
             on_refused=lambda addresses: self._soon(self._tell_refused(addresses)),
             on_looked_at=lambda user: self._soon(self._look_for_more(user)) if ticket.every else None,
         )
@@ -91,17 +96,19 @@ class LiveStream:
     async def run(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Until either side ends it, or it is as old as it may be."""
         await self._send({"type": "http.response.start", "status": 200, "headers": list(headers)})
-        lifetime = asyncio.get_running_loop().call_later(LIFETIME_S, self._end, IN_ORDER)
+        lifetime = asyncio.get_running_loop().call_later(LIFETIME_S, self.end, IN_ORDER)
         reader = asyncio.ensure_future(self._listen())
+        _open.add(self)
         try:
             await self._open()
             ends: set[asyncio.Future[Any]] = {reader, self._ended}
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         except DATABASE_AWAY:
-            self._end(TRY_AGAIN_LATER)
+            self.end(TRY_AGAIN_LATER)
         except asyncio.CancelledError:  # the server stops, and has waited long enough for us
-            self._end(TRY_AGAIN_LATER)
+            self.end(TRY_AGAIN_LATER)
         finally:
+            _open.discard(self)
             lifetime.cancel()
             self._hub.clients.discard(self._client)
             self._hub.rechecker.discard(self._watching)
@@ -130,7 +137,7 @@ class LiveStream:
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
-    def _end(self, code: int) -> None:
+    def end(self, code: int) -> None:
         if not self._ended.done():
             self._ended.set_result(code)
 
@@ -146,7 +153,7 @@ class LiveStream:
         try:
             await self._write(await self._events.of(frame.text))
         except DATABASE_AWAY:
-            self._end(TRY_AGAIN_LATER)
+            self.end(TRY_AGAIN_LATER)
 
     async def _tell_refused(self, addresses: Sequence[Address]) -> None:
         if addresses:

@@ -21,6 +21,7 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
 from portal.accounts.models import User
+from portal.embedded.serve import Server
 from portal.toolkit.live import hub as hub_module
 from portal.toolkit.live import topic as topic_module
 from portal.toolkit.live import watcher as watcher_module
@@ -167,7 +168,7 @@ class Portal:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         options: dict[str, Any] = {"ws": LiveProtocol, "log_config": None, "timeout_graceful_shutdown": 3}
-        self._server = uvicorn.Server(uvicorn.Config(application, ws_per_message_deflate=False, **options))
+        self._server = Server(uvicorn.Config(application, ws_per_message_deflate=False, **options))
         self._thread = threading.Thread(target=self._server.run, args=([self._listener],))
 
     def start(self) -> None:
@@ -176,9 +177,12 @@ class Portal:
             time.sleep(0.01)
 
     def stop(self) -> None:
-        self._server.should_exit = True
+        self.ask_to_stop()
         self._thread.join(10)
         assert not self._thread.is_alive()
+
+    def ask_to_stop(self) -> None:
+        self._server.should_exit = True
 
     @contextlib.contextmanager
     def socket(

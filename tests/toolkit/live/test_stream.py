@@ -217,6 +217,13 @@ def test_a_stream_ends_in_order_when_it_is_old(
     assert events[-1].json()["code"] == 1000
 
 
+def test_a_server_that_stops_ends_its_streams_first(portal: Portal, browser: Client, gauge: Gauge) -> None:
+    with open_stream(portal.port, browser, PAGE) as stream:
+        stream.next("frame")
+        portal.ask_to_stop()
+        assert stream.next("end", within_s=2.5).json()["code"] == 1013
+
+
 def test_who_goes_leaves_nothing_behind(portal: Portal, browser: Client, gauge: Gauge) -> None:
     with open_stream(portal.port, browser, PAGE) as stream:
         stream.next("frame")
