@@ -301,8 +301,8 @@ def recent(server_ids: Sequence[int], metric: str, slots: int = SLOTS_KEPT) -> d
         return nothing
     columns = [np.frombuffer(part, "<f4").reshape(slots, -1, len(HEADLINE))[:, :, place] for part in parts]
     matrix = np.round(np.concatenate(columns, axis=1).T.astype(np.float64), 3)
-    values = np.where(np.isnan(matrix), None, matrix).tolist()
-    return dict(zip(server_ids, values, strict=True))
+    rows = np.where(np.isnan(matrix), np.array(None), matrix).tolist()
+    return dict(zip(server_ids, rows, strict=True))
 
 
 def cut_blobs(server_ids: Sequence[int]) -> dict[int, bytes]:

@@ -15,12 +15,13 @@ from urllib.parse import parse_qs
 
 import structlog
 
-from portal.toolkit.live.admission import DATABASE_AWAY, admit, in_thread, language_of
+from portal.toolkit.live.admission import DATABASE_AWAY, language_of
 from portal.toolkit.live.clients import Client
 from portal.toolkit.live.frame import EXTENSION, Frame
 from portal.toolkit.live.hub import Hub
 from portal.toolkit.live.limits import PLACE, TOO_MANY, TRY_AGAIN_LATER, Application, Receive, Scope, Send
 from portal.toolkit.live.origin import address_of
+from portal.toolkit.live.sign_in import rights
 from portal.toolkit.live.topic import Address
 from portal.toolkit.live.watcher import PACES_S, Watcher
 from portal.toolkit.live.watching import Watching
@@ -38,8 +39,8 @@ class RefusedError(Exception):
 
 
 class LiveSocket:
-    """Needs `user`, `session`, `cookies` and a place in the scope: wrap it in AuthMiddlewareStack, `seated` and
-    `own_pages_only`.
+    """Needs `user`, `session_key`, `cookies` and a place in the scope: wrap it in `signed_in`, CookieMiddleware,
+    `seated` and `own_pages_only`.
 
     Closes with 4401 when nobody is (or no longer) signed in, 4429 when that person has too many open, 1013 for "come
     back soon", 1009 for too big a message.
@@ -64,7 +65,7 @@ class LiveSocket:
             self._hub,
             self._watcher,
             user,
-            scope["session"].session_key,
+            scope["session_key"],
             on_signed_out=lambda: self._end(SIGNED_OUT),
             on_refused=self._soon_tell_refused,
         )
@@ -166,7 +167,7 @@ class LiveSocket:
             raise RefusedError(f"at most {MOST_WATCHED} topics on one socket")
         if not wanted:
             return
-        admitted = await in_thread(lambda: admit(self._watching.user, wanted))
+        admitted = await rights.ask((self._watching.user, wanted))
         self._watching.add(wanted, admitted)
         await self._tell_refused(address for address in wanted if address not in admitted)
 

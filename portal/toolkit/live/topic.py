@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
@@ -27,8 +28,14 @@ class Address(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Address | None:
         """None for what cannot be an address; whether such a topic exists is another question."""
-        topic, _, key = text.partition(":")
-        return cls(topic, key) if topic and len(text) <= LONGEST_ADDRESS else None
+        return _parsed(text) if len(text) <= LONGEST_ADDRESS else None
+
+
+@lru_cache(20_000)
+def _parsed(text: str) -> Address | None:
+    """The same object for the same text: a thousand sockets of the same screen share its addresses."""
+    topic, _, key = text.partition(":")
+    return Address(topic, key) if topic else None
 
 
 class Topic(ABC):
