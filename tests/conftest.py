@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import translation
 
 from portal.toolkit import redis
 
@@ -17,6 +18,13 @@ from portal.toolkit import redis
 def closed_breaker(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that took Redis away must not leave the process resting in the next one."""
     monkeypatch.setattr(redis.breaker, "_failed", 0)
+
+
+@pytest.fixture(autouse=True)
+def english() -> Iterator[None]:
+    """Sentences are compared as they are in English, whatever language the last request of another test has left."""
+    with translation.override("en"):
+        yield
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 from django.utils import translation
@@ -24,12 +23,6 @@ TROUBLE = (
     "%(count)d container could not be measured: “%(name)s” (%(trouble)s).",
     "%(count)d containers could not be measured; the first is “%(name)s” (%(trouble)s).",
 )
-
-
-@pytest.fixture(autouse=True)
-def english() -> Iterator[None]:
-    with translation.override("en"):
-        yield
 
 
 def korean(stored: str) -> str:

@@ -8,17 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from django.utils import translation
 
 from monitoring.models import Collector, Server, Source
 from tests.programs import running_exporter
-
-
-@pytest.fixture(autouse=True)
-def english() -> Iterator[None]:
-    """Sentences are compared as they are in English, whatever language the last request of another test has left."""
-    with translation.override("en"):
-        yield
 
 
 @pytest.fixture
