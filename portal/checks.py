@@ -154,11 +154,11 @@ def _mail_from() -> Iterator[CheckMessage]:
 
 def _live_sockets() -> Iterator[CheckMessage]:
     if settings.LIVE_SOCKETS_PER_PERSON > settings.LIVE_SOCKETS:
-        yield Error(
+        yield Warning(
             f"PORTAL_LIVE_SOCKETS_PER_PERSON={settings.LIVE_SOCKETS_PER_PERSON} is more than all together may open, "
             f"PORTAL_LIVE_SOCKETS={settings.LIVE_SOCKETS}.",
             hint="Lower the first or raise the second: one person could keep everybody else out.",
-            id="portal.E009",
+            id="portal.W005",
         )
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if files != resource.RLIM_INFINITY and files < settings.LIVE_SOCKETS + FILES_BESIDE:
