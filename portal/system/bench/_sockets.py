@@ -84,7 +84,7 @@ class BenchSocket(asyncio.Protocol):
     def _stamp_of(self, head: int, payload: bytes) -> int:
         """Of the first card in it; 0 when there is none."""
         if payload != self._last[0]:
-            text = zlib.decompress(payload + TAIL, -zlib.MAX_WBITS) if head & 0x40 else payload
+            text = zlib.decompressobj(-zlib.MAX_WBITS).decompress(payload + TAIL) if head & 0x40 else payload
             at = text.find(STAMP, text.find(b"<article"))
             self._last = (
                 payload,

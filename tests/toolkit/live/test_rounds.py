@@ -37,7 +37,7 @@ async def test_a_crowd_is_answered_in_order_and_in_bounded_rounds(monkeypatch: p
 
     await asyncio.gather(*map(one, range(50)))
     assert [len(questions) for questions in asked] == [20, 20, 10]
-    assert answered == sum(asked, []) == list(range(50))
+    assert answered == [number for questions in asked for number in questions] == list(range(50))
 
 
 async def test_a_question_that_comes_during_a_round_is_answered_by_the_next() -> None:
