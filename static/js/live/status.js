@@ -3,6 +3,7 @@
 import { localise, relative, serverNow, write } from "../time.js";
 import { announce } from "./swap.js";
 
+const MINUTE_MS = 60_000;
 const MINIMISED = "openmanager.live.minimised";
 const CALM = ["", "polling"]; // what is no reason to open by itself
 const PHONE = matchMedia("(max-width: 700px)"); // there it opens when somebody wants it to
@@ -33,7 +34,8 @@ export class Status {
   }
 
   countFrame() {
-    this.#frames.push(Date.now());
+    const now = Date.now();
+    this.#frames = [...this.#frames.filter((at) => now - at < MINUTE_MS), now];
   }
 
   show() {
@@ -80,7 +82,7 @@ export class Status {
     if (this.#isMinimised()) return;
     this.#write("newest", newest ? relative(newest) : "–");
     const now = Date.now();
-    this.#frames = this.#frames.filter((at) => now - at < 60_000);
+    this.#frames = this.#frames.filter((at) => now - at < MINUTE_MS);
     const { latencyMs, state, since, transport, retryAt } = this.#connection;
     this.#write("transport", transport ? this.#root.dataset[transport] : "–");
     this.#write("latency", latencyMs === null || state !== "open" ? "–" : `${Math.max(1, Math.round(latencyMs))} ms`);
