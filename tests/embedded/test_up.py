@@ -36,6 +36,14 @@ def data(tmp_path: Path) -> Iterator[Path]:
     remove_data(data)
 
 
+@pytest.fixture(scope="module")
+def lived_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """For tests to which it is all the same whether a portal has lived there: only the first one makes a database."""
+    data = tmp_path_factory.mktemp("lived-in") / "var"
+    yield data
+    remove_data(data)
+
+
 def get(url: str) -> int:
     with urllib.request.urlopen(url, timeout=10) as answer:
         status: int = answer.status
@@ -152,42 +160,42 @@ def test_the_portal_is_ready_again_after_every_child_was_killed(shared: RunningP
     assert set(shared.pids()) >= CHILDREN
 
 
-def test_a_stop_leaves_nothing_running_and_the_next_start_finds_its_data(data: Path) -> None:
-    first = RunningPortal.start(data)
+def test_a_stop_leaves_nothing_running_and_the_next_start_finds_its_data(lived_in: Path) -> None:
+    first = RunningPortal.start(lived_in)
     demo = first.demo
     assert first.stop() == 0
     assert "Stopping OpenManager" in first.said()
-    assert nothing_runs(data, 1)
+    assert nothing_runs(lived_in, 1)
 
-    second = RunningPortal.start(data)
+    second = RunningPortal.start(lived_in)
     addresses = {"url": "", "intake_url": "", "live_url": ""}
     assert second.demo | addresses == demo | addresses
     os.killpg(second.process.pid, signal.SIGINT)  # Ctrl-C: the terminal tells the whole foreground
     assert second.process.wait(30) == 0
-    assert nothing_runs(data, 1)
+    assert nothing_runs(lived_in, 1)
 
 
-def test_a_killed_up_takes_its_children_with_it_and_the_next_one_starts(data: Path) -> None:
-    first = RunningPortal.start(data)
+def test_a_killed_up_takes_its_children_with_it_and_the_next_one_starts(lived_in: Path) -> None:
+    first = RunningPortal.start(lived_in)
     first.process.kill()
     first.process.wait()
-    second = RunningPortal.start(data)  # at once: what is left over must not be in the way
+    second = RunningPortal.start(lived_in)  # at once: what is left over must not be in the way
     assert get(f"{second.url}/readyz") == 200
     second.process.kill()
     second.process.wait()
-    assert nothing_runs(data, 15)
+    assert nothing_runs(lived_in, 15)
 
 
-def test_after_a_power_cut_everything_that_was_committed_is_there(data: Path) -> None:
-    first = RunningPortal.start(data)
-    url = read_env_file(data / "portal.env")["DATABASE_URL"]
+def test_after_a_power_cut_everything_that_was_committed_is_there(lived_in: Path) -> None:
+    first = RunningPortal.start(lived_in)
+    url = read_env_file(lived_in / "portal.env")["DATABASE_URL"]
     with psycopg.connect(url) as connection:
         connection.execute("CREATE TABLE promise AS SELECT 42 AS answer")
-    for process in processes_of(data):
+    for process in processes_of(lived_in):
         process.kill()
     first.process.wait()
 
-    second = RunningPortal.start(data)
+    second = RunningPortal.start(lived_in)
     try:
         with psycopg.connect(url) as connection:
             assert connection.execute("SELECT answer FROM promise").fetchone() == (42,)
@@ -207,12 +215,12 @@ def test_it_stops_while_it_still_starts(data: Path, number: signal.Signals) -> N
     assert "Traceback" not in portal.said()
 
 
-def test_it_gets_ready_under_a_public_name_alone(data: Path) -> None:
+def test_it_gets_ready_under_a_public_name_alone(lived_in: Path) -> None:
     environment = bare_environment() | {
         "PORTAL_URL": "https://monitor.example.org",
         "PORTAL_HOSTS": "monitor.example.org",
     }
-    command = [sys.executable, "manage.py", "up", "--data", str(data), "--port", "0", "--servers", "0"]
+    command = [sys.executable, "manage.py", "up", "--data", str(lived_in), "--port", "0", "--servers", "0"]
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as started:
         assert started.stdout is not None
         said = next((line for line in started.stdout if "OpenManager is ready" in line), "")
@@ -232,21 +240,21 @@ def test_it_gets_ready_under_a_public_name_alone(data: Path) -> None:
         ("ALLOWED_ORIGINS", "example.org", "ALLOWED_ORIGINS: 'example.org' is no origin"),
     ],
 )
-def test_a_wrong_setting_is_one_sentence(data: Path, name: str, value: str, sentence: str) -> None:
-    done = up(data, "--port", "0", **{name: value})
+def test_a_wrong_setting_is_one_sentence(lived_in: Path, name: str, value: str, sentence: str) -> None:
+    done = up(lived_in, "--port", "0", **{name: value})
     assert is_one_sentence(done), done.stderr
     assert done.stderr.startswith(f"A setting is wrong: {sentence}")
-    assert nothing_runs(data, 1)
+    assert nothing_runs(lived_in, 1)
 
 
-def test_a_web_process_that_cannot_start_is_not_waited_for(data: Path, tmp_path: Path) -> None:
+def test_a_web_process_that_cannot_start_is_not_waited_for(lived_in: Path, tmp_path: Path) -> None:
     (tmp_path / "uvicorn.py").write_text("raise SystemExit('broken on purpose')\n")
-    done = up(data, "--port", "0", PYTHONPATH=str(tmp_path))
+    done = up(lived_in, "--port", "0", PYTHONPATH=str(tmp_path))
     assert is_one_sentence(done), done.stderr
     assert done.stderr.startswith("The web process ends as soon as it starts; ")
     assert "broken on purpose" in done.stderr
 
-    RunningPortal.start(data).stop()  # and once it is mended, the failures are forgotten
+    RunningPortal.start(lived_in).stop()  # and once it is mended, the failures are forgotten
 
 
 def test_services_that_are_given_are_not_started(data: Path) -> None:
@@ -263,8 +271,8 @@ def test_services_that_are_given_are_not_started(data: Path) -> None:
         portal.stop()
 
 
-def test_a_given_service_that_does_not_answer_is_named(data: Path) -> None:
-    done = up(data, "--port", "0", REDIS_URL="redis://127.0.0.1:9/0")
+def test_a_given_service_that_does_not_answer_is_named(lived_in: Path) -> None:
+    done = up(lived_in, "--port", "0", REDIS_URL="redis://127.0.0.1:9/0")
     assert is_one_sentence(done), done.stderr
     assert done.stderr.startswith("REDIS_URL names 127.0.0.1, and nothing usable answers there.")
 
