@@ -30,6 +30,7 @@ from tests.doors import ANYONE, DOORS, GATE, SIGNED_IN, TOPICS, WAYS_IN
 PRIVATE = ("shop-web-1", "the-private-note", "Web shop", "10.9.8.7", "owner@example.org", "reader@example.org")
 POLICY = (
     "default-src 'self'",
+    "script-src 'self' 'inline-speculation-rules'",
     "img-src 'self' data:",
     "object-src 'none'",
     "base-uri 'none'",
