@@ -12,8 +12,17 @@ def server_id(portal: RunningPortal, name: str) -> int:
     return int(inside(portal, f"Server.objects.get(name={name!r}).pk"))
 
 
-def set_limit(portal: RunningPortal, name: str, critical: float | None) -> None:
-    """From when on the CPU of this server alone is critical; None: nothing is made of it."""
+def ignore_load_of_machines(portal: RunningPortal) -> None:
+    """However busy a real machine is, nothing is made of its CPU."""
+    inside(
+        portal,
+        "Threshold.objects.create(metric=Metric.objects.get(name='cpu'), scope='group',"
+        " group=ServerGroup.objects.get(name='Machines')).pk",
+    )
+
+
+def set_limit(portal: RunningPortal, name: str, critical: float) -> None:
+    """From when on the CPU of this server alone is critical."""
     inside(
         portal,
         "Threshold.objects.update_or_create(metric=Metric.objects.get(name='cpu'), scope='server',"
