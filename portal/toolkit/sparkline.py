@@ -34,15 +34,10 @@ def sparkline(values: Sequence[float | None], top: float = 100.0, bridged: int =
 
 def _runs(places: Sequence[int], bridged: int) -> Iterator[tuple[int, int]]:
     """First and last (both are indexes) of the places of each stretch without a gap."""
-    if not places:
-        return
-    first = 0
-    if len(places) <= places[-1] - places[0]:
-        for index, (before, after) in enumerate(pairwise(places)):
-            if after - before > bridged + 1:
-                yield first, index
-                first = index + 1
-    yield first, len(places) - 1
+    if places:
+        begins = [index for index, (before, after) in enumerate(pairwise(places), 1) if after - before > bridged + 1]
+        for first, end in pairwise([0, *begins, len(places)]):
+            yield first, end - 1
 
 
 def _moves(places: Sequence[int], heights: Sequence[int]) -> str:

@@ -24,14 +24,17 @@ Tell = Callable[[list[int]], None]
 
 
 def make_servers() -> list[int]:
-    """The ids of as many new servers as the screens show, each with the last minutes in its line."""
+    """The ids of as many new servers as the screens show."""
     group, _ = ServerGroup.objects.get_or_create(name="fanout")
     made = Server.objects.bulk_create(Server(name=f"fanout-{number}", group=group) for number in range(SCREENS * CARDS))
-    ids = [server.pk for server in made]
+    return [server.pk for server in made]
+
+
+def fill_lines(server_ids: list[int]) -> None:
+    """Record the last minutes of each, so that the line of its card is whole."""
     now_ms = time.time_ns() // 1_000_000
     for slot in range(hot.SLOTS_KEPT, 0, -1):
-        record(_frames(ids, now_ms - slot * hot.SLOT_MS, np.random.default_rng(slot)), origin="bench")
-    return ids
+        record(_frames(server_ids, now_ms - slot * hot.SLOT_MS, np.random.default_rng(slot)), origin="bench")
 
 
 def cards_of(screen: int, server_ids: list[int]) -> list[int]:

@@ -31,7 +31,16 @@ from channels.layers import get_channel_layer
 
 from portal.embedded.mail import free_port
 from portal.embedded.services import ROOT
-from portal.system.bench._fleet_under_load import CARDS, EACH, SCREENS, Published, cards_of, make_servers, publish
+from portal.system.bench._fleet_under_load import (
+    CARDS,
+    EACH,
+    SCREENS,
+    Published,
+    cards_of,
+    fill_lines,
+    make_servers,
+    publish,
+)
 from portal.system.bench._web import UVICORNS, signed_in, web
 from portal.toolkit.live.topic import topics
 
@@ -231,6 +240,7 @@ def _measured(
     *,
     counts_telling: bool = True,
 ) -> _Load:
+    fill_lines(server_ids)
     publish(server_ids, 3, tell)  # warms up templates, plans, caches
     time.sleep(1)
     cpu_before = _cpu_s(processes)
