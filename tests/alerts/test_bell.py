@@ -174,7 +174,7 @@ def test_what_is_pushed_is_what_a_reload_shows(cpu: Series, ben: User, path: str
 def test_the_fragment_has_one_root_with_an_id_and_a_stamp(cpu: Series, ben: User) -> None:
     apply(observe(cpu, Phase.CRITICAL, timezone.now()))
     html = pushed(ben)
-    assert re.match(r'<div id="alerts" class="alerts" data-live="alerts" data-at="\d{13}">', html)
+    assert re.match(r'<div id="alerts" class="alerts" data-live="alerts" data-at="\d{13}" data-live-always>', html)
     assert html.endswith("</div>")
     assert html.count("<div") == html.count("</div>")
 

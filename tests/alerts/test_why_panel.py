@@ -238,4 +238,4 @@ def test_a_stranger_is_told_that_there_is_no_such_server(web: Server) -> None:
 
 def test_the_page_of_the_server_loads_the_panel(web: Server, ann: User) -> None:
     html = sign_in(ann).get(f"/servers/{web.pk}/").content.decode()
-    assert f'hx-get="/alerts/servers/{web.pk}/" hx-trigger="load"' in html
+    assert f'hx-get="/alerts/servers/{web.pk}/" hx-trigger="load,' in html
