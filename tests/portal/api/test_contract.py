@@ -24,7 +24,14 @@ from tests.cast import Cast
 from tests.portal.api.conftest import token_of
 
 CHECKS = [not_a_server_error, content_type_conformance, response_schema_conformance, status_code_conformance]
-OPERATIONS = ("/api/dashboard", "/api/monitoring/servers", "/api/monitoring/performance", "/api/system/redis")
+OPERATIONS = (
+    "/api/dashboard",
+    "/api/monitoring/servers",
+    "/api/monitoring/performance",
+    "/api/system/redis",
+    "/api/monitoring/stream",
+    "/api/monitoring/state",
+)
 EXAMPLES = 25
 
 
