@@ -21,6 +21,7 @@ from portal.embedded.errors import StartError
 WEBSOCKETS: dict[str, Any] = {
     "ws": "portal.toolkit.live.protocol:LiveProtocol",
     "ws_max_size": 65_536,
+    "ws_ping_interval": 30.0,  # a dead peer is known after 50 s; most are, by a frame that they do not take, sooner
     "ws_per_message_deflate": False,
 }
 DOORS: dict[str, dict[str, Any]] = {

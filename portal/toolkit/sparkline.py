@@ -22,7 +22,8 @@ def sparkline(values: Sequence[float | None], top: float = 100.0, bridged: int =
     areas, lines = [], []
     known = [value for value in values if value is not None]
     places = [place for place, value in enumerate(values) if value is not None]
-    heights = [round(HEIGHT * (1 - (0.0 if v < 0 else 1.0 if v > top else v / top))) for v in known]
+    step = HEIGHT / top
+    heights = [HEIGHT if v < 0 else 0 if v > top else int(HEIGHT + 0.5 - v * step) for v in known]
     for first, last in _runs(places, bridged):
         moves = _moves(places[first : last + 1], heights[first : last + 1])
         line = f"l{moves}" if moves else "h.1"
@@ -34,7 +35,9 @@ def sparkline(values: Sequence[float | None], top: float = 100.0, bridged: int =
 
 def _runs(places: Sequence[int], bridged: int) -> Iterator[tuple[int, int]]:
     """First and last (both are indexes) of the places of each stretch without a gap."""
-    if places:
+    if places and len(places) == places[-1] - places[0] + 1:
+        yield 0, len(places) - 1
+    elif places:
         begins = [index for index, (before, after) in enumerate(pairwise(places), 1) if after - before > bridged + 1]
         for first, end in pairwise([0, *begins, len(places)]):
             yield first, end - 1

@@ -34,7 +34,7 @@ def signed_in(username: str) -> str:
 def web(application: str, ws: str = OURS, **env: str) -> Iterator[tuple[int, psutil.Process]]:
     """A web process that answers: (its port, itself); stopped at the end."""
     port = free_port()
-    options = ["--ws", ws, "--ws-per-message-deflate", "false", "--log-level", "warning"]
+    options = ["--ws", ws, "--ws-ping-interval", "30", "--ws-per-message-deflate", "false", "--log-level", "warning"]
     command = [sys.executable, "-m", "uvicorn", application, "--port", str(port), *options]
     env = {"PORTAL_LIVE_SOCKETS_PER_PERSON": "100000", **env}  # one person's session is enough to measure with
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | env)
