@@ -46,9 +46,12 @@ def test_the_template_is_rendered_once_for_each_set_of_empty_fields(
     template: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rendered: list[str] = []
-    monkeypatch.setattr(
-        "portal.toolkit.stencil.render_to_string", lambda *asked: rendered.append("once") or render_to_string(*asked)
-    )
+
+    def noted(name: str, context: dict[str, object]) -> str:
+        rendered.append(name)
+        return render_to_string(name, context)
+
+    monkeypatch.setattr("portal.toolkit.stencil.render_to_string", noted)
     stencil = Stencil(template, FIELDS, ["a.icon"])
     for note in ("x", "y", "", "z", ""):
         stencil.filled(["name", note, "deep"], ["<svg/>"])

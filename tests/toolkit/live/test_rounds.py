@@ -69,7 +69,7 @@ async def test_a_database_that_is_away_fails_its_round_and_not_the_next() -> Non
 
 
 async def test_who_goes_while_waiting_is_left_out() -> None:
-    rounds = Rounds(lambda questions: questions)
+    rounds: Rounds[str, str] = Rounds(lambda questions: questions)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0):
             await rounds.ask("gone")
