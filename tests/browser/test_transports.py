@@ -20,7 +20,7 @@ STREAM, STATE = "**/api/monitoring/stream**", "**/api/monitoring/state**"
 SCROLL_SAYS_S = 0.5
 """While a page is scrolled it says what is near the screen about this often at most."""
 MOST_BUSY = 0.2
-"""Of the page's main thread, with 100 cards that change each second: 0.08 to 0.11 measured, 0.36 it once was."""
+"""Of the page's main thread, with 100 cards that change each second: 0.08 to 0.14 measured, 0.36 it once was."""
 
 
 class Blocked:
