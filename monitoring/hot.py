@@ -5,8 +5,8 @@ Everything here can vanish at any moment: what is missing is read from the warm 
 - `hot:newest`, a hash server id → cuts. A cut is what one sender last said about one block:
   at (float64 ms), block (int32), present (int64), count (uint16), all big-endian, then `count` little-endian float64.
   Sources of one server with different slots are different cuts, so that none hides another. "" = nothing is known.
-- `hot:slot:<n>`, a hash server id → the HEADLINE metrics as float32, for the 5 s slot n of the epoch.
-- `hot:whole`, there while nobody has emptied Redis since the slots were last put back.
+- `hot:line:<server id>`, the last minutes of the HEADLINE metrics (hot_lines.py).
+- `hot:whole`, there while nobody has emptied Redis since the lines were last put back.
 """
 
 from __future__ import annotations
@@ -25,37 +25,32 @@ import structlog
 from django.db import connection
 from django.utils import timezone
 
+from monitoring import hot_lines
 from monitoring.history.chunks import newest_of
 from monitoring.history.encode import Matrix, Rows, pattern_of, slots_of
 from monitoring.history.frame import FUTURE_MS, SeriesName
 from monitoring.history.series import Place, places_of
+from monitoring.hot_lines import HEADLINE, SLOT_MS, SLOTS_KEPT
 from monitoring.models import Server
 from portal.toolkit.live.touch import touch
 from portal.toolkit.redis import AWAY, breaker, client
 
 log = structlog.get_logger(__name__)
 
-SLOT_MS = 5_000
-SLOTS_KEPT = 60
-HEADLINE = ("cpu", "memory", "disk", "net_rx", "net_tx")
 NEWEST = "hot:newest"
 WHOLE = "hot:whole"
 REBUILT_AT_ONCE = 1_000
 NEWEST_EXPIRY_S = 86_400
-SLOT_EXPIRY_S = SLOT_MS // 1000 * (SLOTS_KEPT + 12)
 REBUILD_FROM = timedelta(hours=3)
 """What is older is not put back: three times the longest interval of a source."""
 CUTS_KEPT = 16
 """Of each block. A sender whose gaps move has many shapes, and a server with thousands of series has many blocks."""
 FLOAT32_MOST = 3.4e38
-READ_AT_ONCE = 1_000
-
 SHAPES_KEPT = 200_000
 
 _CUT = struct.Struct(">diqH")
 _NUMBER = struct.Struct("<d")
 _HEADLINE = struct.Struct(f"<{len(HEADLINE)}f")
-_NOTHING = _HEADLINE.pack(*[math.nan] * len(HEADLINE))
 
 # Puts each cut into its server's field: a late frame never overwrites a newer one, another sender's cut stays.
 # A cut from beyond the latest instant that can be is of a clock that was set back since: it goes.
@@ -99,20 +94,6 @@ end
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 """
 
-# Many servers in many slots as one string of their values, slot by slot: six thousand answers of their own would each
-# have to be read. ARGV: what stands for nothing, then the servers.
-_COLUMNS = """
-local out, last = {}, 0
-for slot = 1, #KEYS do
-  local values = redis.call('HMGET', KEYS[slot], unpack(ARGV, 2))
-  for place = 1, #values do
-    last = last + 1
-    out[last] = values[place] or ARGV[1]
-  end
-end
-return table.concat(out)
-"""
-
 Newest = dict[SeriesName, tuple[int, float]]
 """Per series the instant (epoch ms) and the value."""
 
@@ -128,7 +109,7 @@ def write(groups: Sequence[Matrix], rows: Sequence[Rows], now: datetime) -> None
         with breaker:
             pipeline = client().pipeline(transaction=False)
             _queue_newest(pipeline, _cuts(rows))
-            _queue_slots(pipeline, _headlines(groups, now_ms))
+            hot_lines.queue(pipeline, _headlines(groups, now_ms))
             ids = np.unique(np.concatenate([row.server_ids for row in rows])).tolist()
             touch({"server": ids, "vitals": ids, "samples": ids, "fleet": None}, pipeline, committed_ms)
             pipeline.execute()
@@ -192,17 +173,11 @@ def rebuild_recent(now: datetime) -> bool:
             slots = _warm_headlines(server_ids[start : start + REBUILT_AT_ONCE], now)
             with breaker:
                 pipeline = client().pipeline(transaction=False)
-                _queue_slots(pipeline, slots)
+                hot_lines.queue(pipeline, slots)
                 pipeline.execute()
     except AWAY as error:
         log.warning("hot_rebuild_failed", error=str(error))
     return True
-
-
-def _queue_slots(pipeline: Any, slots: Mapping[int, Mapping[Any, bytes]]) -> None:
-    for slot, values in slots.items():
-        pipeline.hset(f"hot:slot:{slot}", mapping=values)
-        pipeline.expire(f"hot:slot:{slot}", SLOT_EXPIRY_S)
 
 
 def _warm_headlines(server_ids: Sequence[int], now: datetime) -> dict[int, dict[Any, bytes]]:
@@ -278,31 +253,6 @@ def newest_at(server_ids: Sequence[int]) -> dict[int, int]:
     """The instant (epoch ms) of each server's newest sample; servers of which nothing is known are left out."""
     blobs = cut_blobs(server_ids)
     return {server_id: max(cut.at_ms for cut in parse(blob)) for server_id, blob in blobs.items() if blob}
-
-
-def recent(server_ids: Sequence[int], metric: str, slots: int = SLOTS_KEPT) -> dict[int, list[float | None]]:
-    """One HEADLINE metric in the newest `slots` 5 s slots, oldest first, None where there is none. One round trip.
-
-    For sparklines: when Redis is away every value is None.
-    """
-    place = HEADLINE.index(metric)
-    nothing: dict[int, list[float | None]] = {server_id: [None] * slots for server_id in server_ids}
-    if not server_ids:
-        return nothing
-    last = int(timezone.now().timestamp() * 1000) // SLOT_MS
-    try:
-        with breaker:
-            pipeline = client().pipeline(transaction=False)
-            keys = [f"hot:slot:{slot}" for slot in range(last - slots + 1, last + 1)]
-            for start in range(0, len(server_ids), READ_AT_ONCE):
-                pipeline.eval(_COLUMNS, slots, *keys, _NOTHING, *server_ids[start : start + READ_AT_ONCE])
-            parts = pipeline.execute()
-    except AWAY:
-        return nothing
-    columns = [np.frombuffer(part, "<f4").reshape(slots, -1, len(HEADLINE))[:, :, place] for part in parts]
-    matrix = np.round(np.concatenate(columns, axis=1).T.astype(np.float64), 3)
-    rows = np.where(np.isnan(matrix), np.array(None), matrix).tolist()
-    return dict(zip(server_ids, rows, strict=True))
 
 
 def cut_blobs(server_ids: Sequence[int]) -> dict[int, bytes]:

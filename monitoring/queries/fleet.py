@@ -21,7 +21,7 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from monitoring import hot
+from monitoring import hot, hot_lines
 from monitoring.access import servers_of
 from monitoring.fleet_filter import FleetFilter
 from monitoring.history.frame import SeriesName
@@ -232,7 +232,7 @@ def server_cards(server_ids: Sequence[int]) -> dict[int, ServerCard]:
     """The cards of the servers that still exist, in the order asked. One query, two Redis round trips."""
     facts = {one.pk: one for one in _facts_of(server_ids)}
     kept = [server_id for server_id in server_ids if server_id in facts]
-    newest, recent = hot.newest(kept), hot.recent(kept, "cpu")
+    newest, recent = hot.newest(kept), hot_lines.recent(kept, "cpu")
     words = CardWords.now()
     return {pk: _card(words, facts[pk], newest[pk], recent[pk]) for pk in kept}
 
@@ -316,7 +316,7 @@ def _reason(server: _Facts, seen_ms: int) -> str:
 
 def _bridged(every_s: int | None) -> int:
     """How many empty slots in a row are no gap: readings come up to half an interval late."""
-    return ceil(1.5 * (every_s or hot.SLOT_MS / 1000) * 1000 / hot.SLOT_MS) - 1
+    return ceil(1.5 * (every_s or hot_lines.SLOT_MS / 1000) * 1000 / hot_lines.SLOT_MS) - 1
 
 
 def newest_ms(newest: hot.Newest) -> int:
@@ -345,7 +345,7 @@ def fleet_totals(audience: str, counts: FleetCounts | None = None) -> FleetTotal
     counts = counts or fleet_counts(audience)
     measuring = list(servers_of(audience).exclude(state__in=NOT_MEASURING).order_by().values_list("pk", flat=True))
     headlines = list(hot.headlines(measuring).values())
-    known = {metric: [v for one in headlines if isfinite(v := getattr(one, metric))] for metric in hot.HEADLINE}
+    known = {metric: [v for one in headlines if isfinite(v := getattr(one, metric))] for metric in hot_lines.HEADLINE}
     seen_ms = max((one.at_ms for one in headlines), default=0)
     paused = bool(counts.simulated) and Simulation.objects.filter(paused=True).exists()
     return FleetTotals(

@@ -20,8 +20,10 @@ def sparkline(values: Sequence[float | None], top: float = 100.0, bridged: int =
     between two gaps is a dot.
     """
     areas, lines = [], []
+    places: Sequence[int] = range(len(values))
     known = [value for value in values if value is not None]
-    places = [place for place, value in enumerate(values) if value is not None]
+    if len(known) < len(values):
+        places = [place for place, value in enumerate(values) if value is not None]
     step = HEIGHT / top
     heights = [HEIGHT if v < 0 else 0 if v > top else int(HEIGHT + 0.5 - v * step) for v in known]
     for first, last in _runs(places, bridged):
@@ -44,8 +46,7 @@ def _runs(places: Sequence[int], bridged: int) -> Iterator[tuple[int, int]]:
 
 
 def _moves(places: Sequence[int], heights: Sequence[int]) -> str:
-    downs = [after - before for before, after in pairwise(heights)]
     if len(places) == places[-1] - places[0] + 1:
-        return " ".join([_STEPS[down] for down in downs])
-    rights = [after - before for before, after in pairwise(places)]
-    return " ".join([f"{right} {down}" for right, down in zip(rights, downs, strict=True)])
+        return " ".join([_STEPS[after - before] for before, after in pairwise(heights)])
+    moves = zip(pairwise(places), pairwise(heights), strict=True)
+    return " ".join([f"{right - left} {after - before}" for (left, right), (before, after) in moves])

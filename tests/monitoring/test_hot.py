@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -12,7 +13,7 @@ from django.utils import timezone
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from monitoring import hot
+from monitoring import hot, hot_lines
 from monitoring.history.frame import Frame, SeriesName
 from monitoring.history.record import record
 from monitoring.models import Server
@@ -112,21 +113,37 @@ def test_a_server_without_data_is_looked_up_once(
 def test_without_redis_samples_are_kept_and_read_from_postgresql(server: Server, now: int) -> None:
     assert record([Frame.of(server.pk, now, {"cpu": 12.5})], origin="test").kept == 1
     assert hot.newest([server.pk])[server.pk] == {CPU: (now, 12.5)}
-    assert hot.recent([server.pk], "cpu", 3) == {server.pk: [None, None, None]}
+    assert hot_lines.recent([server.pk], "cpu", 3) == {server.pk: [None, None, None]}
 
 
 def test_recent_gives_one_number_per_slot_and_none_for_gaps(server: Server, now: int) -> None:
     record([Frame.of(server.pk, now - back * 5000, {"cpu": float(back)}) for back in (0, 1, 3)], origin="test")
-    values = hot.recent([server.pk], "cpu", 6)[server.pk]
+    values = hot_lines.recent([server.pk], "cpu", 6)[server.pk]
     assert [value for value in values if value is not None] == [3.0, 1.0, 0.0]
     assert values[values.index(3.0) + 1] is None
+
+
+def test_of_a_whole_ring_ago_nothing_shows_and_what_is_late_does_not_hide_what_is_new(server: Server, now: int) -> None:
+    ring_ms = hot_lines.SLOT_MS * hot_lines.SLOTS_KEPT
+    packed = struct.pack("<5f", 7.0, *[float("nan")] * 4)
+    for at_ms in (now, now - ring_ms):
+        pipeline = portal_redis.client().pipeline()
+        hot_lines.queue(pipeline, {at_ms // hot_lines.SLOT_MS: {server.pk: packed}})
+        pipeline.execute()
+    values = hot_lines.recent([server.pk], "cpu")[server.pk]
+    assert [value for value in values if value is not None] == [7.0]
+    portal_redis.client().flushdb()
+    pipeline = portal_redis.client().pipeline()
+    hot_lines.queue(pipeline, {(now - ring_ms) // hot_lines.SLOT_MS: {server.pk: packed}})
+    pipeline.execute()
+    assert hot_lines.recent([server.pk], "cpu")[server.pk] == [None] * hot_lines.SLOTS_KEPT
 
 
 def test_everything_in_redis_expires(server: Server, now: int) -> None:
     record([Frame.of(server.pk, now, {"cpu": 1.0})], origin="test")
     assert {key: portal_redis.client().ttl(key) > 0 for key in portal_redis.client().keys("hot:*")} == {
         hot.NEWEST.encode(): True,
-        f"hot:slot:{now // 5000}".encode(): True,
+        f"hot:line:{server.pk}".encode(): True,
     }
 
 
@@ -146,9 +163,10 @@ def test_headlines_are_the_newest_of_five_metrics_whichever_source_gave_them(
 def test_after_a_flush_the_last_minutes_are_put_back_once(server: Server, now: int) -> None:
     frames = [Frame.of(server.pk, now - back * 5000, {"cpu": float(back), "swap": 1.0}) for back in (0, 1, 3)]
     record(frames, origin="test")
-    before = hot.recent([server.pk], "cpu", 6)
+    before = hot_lines.recent([server.pk], "cpu", 6)
     portal_redis.client().flushdb()
     assert hot.rebuild_recent(timezone.now())
-    assert [value for value in hot.recent([server.pk], "cpu", 6)[server.pk] if value is not None] == [3.0, 1.0, 0.0]
+    after = hot_lines.recent([server.pk], "cpu", 6)
+    assert [value for value in after[server.pk] if value is not None] == [3.0, 1.0, 0.0]
     assert [value for value in before[server.pk] if value is not None] == [3.0, 1.0, 0.0]
     assert not hot.rebuild_recent(timezone.now())

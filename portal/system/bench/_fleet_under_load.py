@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from django.db import connection
 
-from monitoring import hot
+from monitoring import hot_lines
 from monitoring.history.frame import Frame, SeriesName
 from monitoring.history.record import record
 from monitoring.models import Server, ServerGroup
@@ -18,7 +18,7 @@ from monitoring.models import Server, ServerGroup
 SCREENS, CARDS = 25, 40
 TOUCHED = 200
 EACH = TOUCHED // SCREENS
-LAYOUT = tuple(SeriesName(name) for name in hot.HEADLINE)
+LAYOUT = tuple(SeriesName(name) for name in hot_lines.HEADLINE)
 
 Tell = Callable[[list[int]], None]
 
@@ -33,8 +33,8 @@ def make_servers() -> list[int]:
 def fill_lines(server_ids: list[int]) -> None:
     """Record the last minutes of each, so that the line of its card is whole."""
     now_ms = time.time_ns() // 1_000_000
-    for slot in range(hot.SLOTS_KEPT, 0, -1):
-        record(_frames(server_ids, now_ms - slot * hot.SLOT_MS, np.random.default_rng(slot)), origin="bench")
+    for slot in range(hot_lines.SLOTS_KEPT, 0, -1):
+        record(_frames(server_ids, now_ms - slot * hot_lines.SLOT_MS, np.random.default_rng(slot)), origin="bench")
 
 
 def cards_of(screen: int, server_ids: list[int]) -> list[int]:

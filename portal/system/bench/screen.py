@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import psycopg
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Request
 
 from portal.embedded.running import RunningPortal, running_portal
 from portal.system.bench._chromium import signed_in
@@ -49,11 +49,15 @@ def run() -> dict[str, float]:
 
 
 def _measure(portal: RunningPortal, page: Page) -> dict[str, float]:
+    requests: list[Request] = []
+    page.on("request", requests.append)
     to_screen = _commit_to_screen(portal, page)
+    requests_per_minute = len(requests) * 60 / SECONDS
     first_byte = _first_byte(portal, page)
     return {
         "commit_to_dom_p50_ms": float(np.percentile(to_screen, 50)),
         "commit_to_dom_p95_ms": float(np.percentile(to_screen, 95)),
+        "requests_per_minute": requests_per_minute,
         "first_byte_p50_ms": float(np.percentile(first_byte, 50)),
         "first_byte_p95_ms": float(np.percentile(first_byte, 95)),
         "oldest_newest_sample_s": oldest_s(portal),

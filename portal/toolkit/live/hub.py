@@ -38,6 +38,8 @@ LOOK_S = 60.0
 GATHER_S, GATHER_MOST_S = 0.01, 0.08
 """Touches are gathered until none has come for this long, but no longer than that: what one tick of the collectors
 reads is committed within some milliseconds, and who misses the frame waits a second for the next."""
+GARBAGE = (50_000, 10, 10)
+"""Fragments leave no cycles behind, and a thousand of them a second made the collector a tenth of all work."""
 SLOW_S, STUCK_S = 5.0, 10.0
 """A send that takes this long is followed by whole state; one that takes this long ends the socket."""
 
@@ -82,6 +84,7 @@ class Hub:
 
     def _start(self) -> None:
         gc.freeze()  # the loaded code: looking through it again stops every socket for 50-170 ms each time
+        gc.set_threshold(*GARBAGE)
         telling = self.clients.tell_for_ever(lambda: self._health)
         work = (self._feed.run(), self._flush_for_ever(), self._tick_for_ever(), self.rechecker.run(), telling)
         self._tasks = [asyncio.create_task(job) for job in work]
@@ -134,7 +137,7 @@ class Hub:
             if fragment not in watcher.watched:
                 fragment.watchers.add(watcher)
                 watcher.watched[fragment] = 0
-                watcher.mark(fragment, self._clock())
+                watcher.mark({fragment: None}, self._clock(), is_low=fragment.is_low)
         self._make_due(watcher)
 
     def unwatch(self, watcher: Watcher, addresses: Iterable[Address]) -> None:
@@ -162,12 +165,13 @@ class Hub:
             return
         self._touched_at_ms = now_ms = time.time_ns() // 1_000_000
         committed_at = self._clock() - lag_s(said.pop(COMMITTED, now_ms), now_ms)
+        touched: list[Fragment] = []
         for topic, keys in said.items():
             watched = self._fragments.get(topic)
             if watched and (keys is None or isinstance(keys, list)):
                 for key in watched if keys is None else map(str, keys):
-                    for fragment in watched.get(key, {}).values():
-                        self._touch(fragment, committed_at)
+                    touched += watched.get(key, {}).values()
+        self._touch(touched, committed_at)
 
     def _on_gap(self) -> None:
         """Touches and orders may have been missed."""
@@ -176,19 +180,23 @@ class Hub:
 
     def touch_all(self) -> None:
         """Whole state for everybody."""
-        for fragment in self._every_fragment():
-            self._touch(fragment)
+        self._touch(self._every_fragment())
         self._check_health()
 
-    def _touch(self, fragment: Fragment, committed_at: float | None = None) -> None:
+    def _touch(self, fragments: Iterable[Fragment], committed_at: float | None = None) -> None:
+        """Those that the same sockets watch, as the cards of a screen are, are marked in one go."""
         now = self._clock()
-        self._touches += 1
-        fragment.touched = self._touches
-        if fragment.is_low and now - fragment.looked_at < LOW_S:
-            return  # `_look_again` takes it up when its time is over
-        for watcher in fragment.watchers:
-            if watcher.mark(fragment, now, committed_at):  # else it is scheduled already, or busy
-                self._make_due(watcher)
+        alike: dict[tuple[bool, frozenset[Watcher]], dict[Fragment, None]] = {}
+        for fragment in fragments:
+            self._touches += 1
+            fragment.touched = self._touches
+            if fragment.is_low and now - fragment.looked_at < LOW_S:
+                continue  # `_look_again` takes it up when its time is over
+            alike.setdefault((fragment.is_low, frozenset(fragment.watchers)), {})[fragment] = None
+        for (is_low, watchers), changed in alike.items():
+            for watcher in watchers:
+                if watcher.mark(changed, now, committed_at, is_low=is_low):  # else it is scheduled already, or busy
+                    self._make_due(watcher)
 
     def _every_fragment(self) -> list[Fragment]:
         return [f for keys in self._fragments.values() for languages in keys.values() for f in languages.values()]
@@ -309,12 +317,14 @@ class Hub:
         blind = now - self._looked_blindly_at >= BLIND_LOOK_S
         if blind:
             self._looked_blindly_at = now
+        again: list[Fragment] = []
         for fragment in self._every_fragment():
             unknown = self._feed.is_lost or fragment.address.topic in self._renderer.failing
             overdue = not fragment.is_stale and now - fragment.looked_at >= LOOK_S
             waits = fragment.is_low and fragment.is_stale and now - fragment.looked_at >= LOW_S
             if (blind and unknown) or overdue or waits or fragment.needs_restamp(now):
-                self._touch(fragment)
+                again.append(fragment)
+        self._touch(again)
 
     def _see_after_sockets(self, now: float) -> None:
         for watcher in list(self.watchers):

@@ -11,7 +11,7 @@ from portal.toolkit.live.fragment import Fragment
 from portal.toolkit.live.frame import Frame, Piece
 from portal.toolkit.live.watcher import Watcher
 
-PORTION = 200
+PORTION = 100
 """About as many fragments are rendered before those who need no more are sent theirs."""
 LONGEST_FRAME = 128 * 1024
 """In characters. More than a screen of cards; a longer state goes in several frames."""

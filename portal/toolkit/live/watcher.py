@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import structlog
@@ -130,19 +130,21 @@ class Watcher:
         self._gives_s = GIVE_S if now - self._unsent_since < 0.8 * self.pace_s else 0.0
         return taken
 
-    def mark(self, fragment: Fragment, now: float, committed_at: float | None = None) -> bool:
-        """Remember that `fragment` changed, with a commit at that time of the loop if with any; whether it is the first
-        that waits to be sent."""
-        if fragment.is_low:
+    def mark(
+        self, changed: Mapping[Fragment, None], now: float, committed_at: float | None = None, *, is_low: bool = False
+    ) -> bool:
+        """Remember that these changed, all low or none, with a commit at that time of the loop if with any; whether
+        they are the first that wait to be sent."""
+        if is_low:
             is_first = not (self.unsent or self.low)
-            self.low[fragment] = None
+            self.low.update(changed)
             return is_first
         is_first = not self.unsent
         if is_first:
             self._unsent_since = now
         if self._unsent_committed_at is None:
             self._unsent_committed_at = committed_at
-        self.unsent[fragment] = None
+        self.unsent.update(changed)
         return is_first
 
     def put_back(self, fragments: Iterable[Fragment]) -> None:
