@@ -22,13 +22,21 @@ def collect(after_s: float = 0.0) -> Collected:
     return host.collect(Source(pk=1), time.time_ns() // 1_000_000)
 
 
+def second() -> Collected:
+    """A run after another one. The clock of an idle core may stand for longer than we like to wait at once."""
+    deadline = time.monotonic() + 10
+    while math.isnan(plain(found := collect(after_s=0.2))["cpu"]) and time.monotonic() < deadline:
+        pass
+    return found
+
+
 def plain(collected: Collected) -> dict[str, float]:
     return {name.metric: value for name, value in collected.values.items() if not name.labels}
 
 
 def test_the_second_run_knows_everything() -> None:
     collect()
-    values = plain(collect(after_s=0.2))
+    values = plain(second())
     wanted = {
         *("cpu", "memory", "disk", "net_rx", "net_tx", "load1", "load5", "load15", "disk_read", "disk_write"),
         *("connections", "processes", "uptime", "cpu_cores", "memory_total", "memory_used", "disk_total", "disk_used"),
