@@ -50,7 +50,7 @@ def run() -> dict[str, float]:
 
 def _measure(portal: RunningPortal, page: Page) -> dict[str, float]:
     requests: list[Request] = []
-    page.on("request", requests.append)
+    page.on("request", lambda request: requests.append(request))  # Playwright marks what it is given
     to_screen = _commit_to_screen(portal, page)
     requests_per_minute = len(requests) * 60 / SECONDS
     first_byte = _first_byte(portal, page)
