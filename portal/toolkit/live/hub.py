@@ -35,7 +35,7 @@ LOW_S = 60.0
 """How often what can wait is rendered and sent at the most."""
 LOOK_S = 60.0
 """How often a fragment that nobody touched is rendered again, in case a touch was lost in a way unknown to us."""
-GATHER_S, GATHER_MOST_S = 0.01, 0.08
+GATHER_S, GATHER_MOST_S = 0.02, 0.08
 """Touches are gathered until none has come for this long, but no longer than that: what one tick of the collectors
 reads is committed within some milliseconds, and who misses the frame waits a second for the next."""
 GARBAGE = (50_000, 10, 10)
