@@ -17,12 +17,13 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, resolve
 from django.utils import timezone
 
-from alerts.models import Bounce, Delivery, Incident, Rota, Silence, Threshold
+from alerts.models import Bounce, Delivery, Rota, Silence, Threshold
 from monitoring.ingest.doors import DOORS as INTAKE_DOORS
 from monitoring.ingest.doors import intake
 from monitoring.models import Export, Job, Metric, PushToken, Retention, Server, ServerTemplate, Simulation, Source
 from portal.accounts.models import ReadToken
 from portal.toolkit.live.topic import topics
+from tests.alerts.makers import critical_incident
 from tests.asgi import ask
 from tests.cast import Cast, make_cast, sign_in
 from tests.doors import ANYONE, DOORS, GATE, SIGNED_IN, TOPICS, WAYS_IN
@@ -91,15 +92,7 @@ def ids(cast: Cast) -> dict[str, str]:
 def _told(cast: Cast) -> dict[str, Model]:
     """An open incident of the group's server, a mail about it, and an address that refused one."""
     now = timezone.now()
-    incident = Incident.objects.create(
-        server=cast.server,
-        server_name=cast.server.name,
-        group=cast.group,
-        status="firing",
-        level="critical",
-        peak_level="critical",
-        began_at=now,
-    )
+    incident = critical_incident(cast.server, now)
     delivery = Delivery.objects.create(
         incident=incident,
         person=cast.owner,

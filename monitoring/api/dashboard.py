@@ -12,6 +12,7 @@ from ninja import Query, Router
 
 from monitoring.access import audience_of, servers_of
 from monitoring.api.shapes import ERRORS, DashboardOut, RefreshQuery
+from monitoring.hot_lines import HEADLINE
 from monitoring.hot_table import Table, newest_of_metrics
 from portal.toolkit.answers import answer, wants_new
 from portal.toolkit.cache import Given, Kind, cache
@@ -22,7 +23,6 @@ router = Router(tags=["Servers"])
 
 KIND = Kind("dashboard", fresh_s=15, stale_s=30, kept_s=600, shared=False)
 """Not in Redis: the newest values are there already, and one round trip fetches them."""
-METRICS = ("cpu", "memory", "disk", "net_rx", "net_tx")
 NOTHING = b'{"servers":[]'
 
 Row = tuple[int, str, str, bool, int]
@@ -51,7 +51,7 @@ def _read(audience: str) -> bytes:
     with queries_in_time():
         servers = servers_of(audience).order_by("state_rank", "simulated", "name")
         rows = list(servers.values_list("pk", "name", "state", "simulated", "seen_at"))
-        table = newest_of_metrics([row[0] for row in rows], METRICS)
+        table = newest_of_metrics([row[0] for row in rows], HEADLINE)
     seen = [at_ms(row[4]) or 0 for row in rows]
     updated = stamps(np.maximum(table.at_ms, np.array(seen, np.int64)) if rows else table.at_ms)
     cards = [

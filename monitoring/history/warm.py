@@ -151,7 +151,7 @@ def hours_of(
     blocks: Sequence[int],
     start_ms: int,
     end_ms: int,
-    meanwhile: Callable[[], None] = lambda: None,
+    meanwhile: Callable[[], None],
 ) -> tuple[list[Hour], set[tuple[int, int]]]:
     """Warm rows with start_ms <= instant < end_ms, at least one ms, an hour at a time; and the (server, block)s that
     cannot be told so, as rows of one hour have several shapes. One query; without the instants, which make half of

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
+from monitoring.hot_lines import HEADLINE
 from monitoring.hot_table import newest_of_metrics
 from monitoring.models import Server, ServerState
 from monitoring.queries.fleet import NOT_MEASURING, fleet_counts
 from portal.toolkit.instants import at_ms, from_ms, iso
 
-METRICS = ("cpu", "memory", "disk", "net_rx", "net_tx")
 UNWELL = (ServerState.CRITICAL, ServerState.OFFLINE, ServerState.WARNING)
 """The states that decide how all of them do, the worst first."""
 
@@ -23,7 +23,7 @@ def server_updates(server_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
     """
     servers = Server.objects.filter(pk__in=server_ids).order_by()
     rows = list(servers.values_list("pk", "name", "state", "simulated", "seen_at"))
-    table = newest_of_metrics([row[0] for row in rows], METRICS)
+    table = newest_of_metrics([row[0] for row in rows], HEADLINE)
     updates = {}
     for row, newest_ms, values in zip(rows, table.at_ms.tolist(), table.values.tolist(), strict=True):
         pk, name, state, simulated, seen_at = row

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 from portal.embedded.running import RunningPortal, running_portal
-from portal.system.bench._chromium import FLAGS
+from portal.system.bench._chromium import FLAGS, sign_in
 from tests.browser.limits import ignore_load_of_machines
 from tests.programs import needed, running_exporter
 
@@ -45,11 +45,7 @@ def signed_in(chromium: Browser, portal: RunningPortal) -> Iterator[BrowserConte
     context = chromium.new_context(viewport={"width": 1440, "height": 900}, locale="en-GB", timezone_id="Asia/Seoul")
     context.set_default_timeout(15_000)
     page = context.new_page()
-    page.goto(portal.url)
-    page.fill("input[name=login]", portal.demo["username"])
-    page.fill("input[name=password]", portal.demo["password"])
-    page.press("input[name=password]", "Enter")
-    page.wait_for_selector("article.card")
+    sign_in(page, portal.url, portal.demo["username"], portal.demo["password"])
     page.close()
     yield context
     context.close()

@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from portal.embedded.running import RunningPortal
+from portal.system.bench._chromium import sign_in
 
 pytestmark = pytest.mark.slow
 
@@ -166,11 +167,7 @@ def two_pages(chromium: Browser, portal: RunningPortal) -> Iterator[tuple[Page, 
     """Two pages of a session of their own, which a test may end."""
     context = chromium.new_context(locale="en-GB")
     one, two = context.new_page(), context.new_page()
-    one.goto(portal.url)
-    one.fill("input[name=login]", portal.demo["username"])
-    one.fill("input[name=password]", portal.demo["password"])
-    one.press("input[name=password]", "Enter")
-    one.wait_for_selector("article.card")
+    sign_in(one, portal.url, portal.demo["username"], portal.demo["password"])
     two.goto(portal.url)
     yield one, two
     context.close()

@@ -16,6 +16,7 @@ from websockets.sync.client import connect
 from websockets.typing import Origin
 
 from portal.embedded.running import CHILDREN, RunningPortal, remove_data
+from portal.system.bench._chromium import sign_in
 from portal.toolkit.live.socket import SIGNED_OUT
 from tests.browser.test_connection import hanging, state
 from tests.embedded.test_up import nothing_runs
@@ -151,11 +152,7 @@ def session(chromium: Browser, running: RunningPortal) -> Iterator[BrowserContex
     context = chromium.new_context(locale="en-GB")
     context.set_default_timeout(15_000)
     page = context.new_page()
-    page.goto(running.url)
-    page.fill("input[name=login]", running.demo["username"])
-    page.fill("input[name=password]", running.demo["password"])
-    page.press("input[name=password]", "Enter")
-    page.wait_for_selector("article.card")
+    sign_in(page, running.url, running.demo["username"], running.demo["password"])
     page.close()
     yield context
     context.close()

@@ -38,10 +38,15 @@ def signed_in(url: str, username: str, password: str) -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         page = browser.new_page(viewport={"width": 1440, "height": 900})
-        page.goto(url)
-        page.fill("input[name=login]", username)
-        page.fill("input[name=password]", password)
-        page.press("input[name=password]", "Enter")
-        page.wait_for_selector("article.card")
+        sign_in(page, url, username, password)
         yield page
         browser.close()
+
+
+def sign_in(page: Page, url: str, username: str, password: str) -> None:
+    """Through the form, until the fleet is there."""
+    page.goto(url)
+    page.fill("input[name=login]", username)
+    page.fill("input[name=password]", password)
+    page.press("input[name=password]", "Enter")
+    page.wait_for_selector("article.card")

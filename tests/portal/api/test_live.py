@@ -25,6 +25,7 @@ from portal.toolkit.live.polling import tag_of
 from portal.toolkit.live.programs import lines_of
 from portal.toolkit.live.topic import topics
 from portal.toolkit.live.touch import TOUCHED
+from tests.alerts.makers import critical_incident
 from tests.cast import Cast, sign_in
 from tests.doors import TOPICS
 from tests.portal.api.conftest import program, token_of
@@ -47,16 +48,7 @@ def ids(cast: Cast, now: int, have: Callable[..., None]) -> dict[str, str]:
     have(cast.server, now - 1_000, cpu=97.0, memory=40.0)
     began_at = timezone.now() - timedelta(minutes=1)
     set_states({cast.server.pk: Change(ServerState.CRITICAL, "CPU is high.")}, began_at)
-    incident = Incident.objects.create(
-        server=cast.server,
-        server_name=cast.server.name,
-        group=cast.group,
-        status="firing",
-        level="critical",
-        peak_level="critical",
-        began_at=began_at,
-        fired_at=began_at,
-    )
+    incident = critical_incident(cast.server, began_at, fired_at=began_at)
     write([note(incident, What.FIRED, began_at, level="critical")])
     return {"server": str(cast.server.pk), "incident": str(incident.pk), "group": str(cast.group.pk)}
 

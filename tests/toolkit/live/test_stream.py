@@ -27,6 +27,7 @@ from portal.toolkit.live.control import recheck_user
 from portal.toolkit.live.hub import Hub
 from portal.toolkit.live.limits import places
 from portal.toolkit.live.touch import touch
+from tests.alerts.makers import critical_incident
 from tests.cast import Cast, make_cast, sign_in
 from tests.toolkit.live.conftest import Gauge, Portal
 from tests.toolkit.live.sse import open_stream
@@ -330,15 +331,6 @@ def test_a_program_that_names_nothing_hears_of_all_that_it_may_see(
 
 def an_incident(cast: Cast) -> Incident:
     now = timezone.now()
-    incident = Incident.objects.create(
-        server=cast.server,
-        server_name=cast.server.name,
-        group=cast.group,
-        status="firing",
-        level="critical",
-        peak_level="critical",
-        began_at=now,
-        fired_at=now,
-    )
+    incident = critical_incident(cast.server, now, fired_at=now)
     write([note(incident, What.FIRED, now, level="critical")])
     return incident
