@@ -45,6 +45,8 @@ class Fragment:
     """
 
     __slots__ = (
+        "_audience",
+        "_watchers",
         "address",
         "content",
         "is_low",
@@ -56,7 +58,6 @@ class Fragment:
         "serial",
         "stamp_is_behind",
         "touched",
-        "watchers",
     )
 
     def __init__(self, address: Address, language: str) -> None:
@@ -64,7 +65,8 @@ class Fragment:
         topic = topics().get(address.topic)
         self.is_low = topic is not None and topic.is_low
         self.language = language
-        self.watchers: set[Watcher] = set()
+        self._watchers: set[Watcher] = set()
+        self._audience: frozenset[Watcher] | None = None
         self.touched = 0
         self.rendered = -1
         self.serial = 0
@@ -72,6 +74,21 @@ class Fragment:
         self.content: int | None = None
         self.printed_at = self.looked_at = 0.0
         self.stamp_is_behind = False
+
+    @property
+    def audience(self) -> frozenset[Watcher]:
+        """Who watches it; made once for as long as nobody comes or goes, because it is compared with others' often."""
+        if self._audience is None:
+            self._audience = frozenset(self._watchers)
+        return self._audience
+
+    def add(self, watcher: Watcher) -> None:
+        self._watchers.add(watcher)
+        self._audience = None
+
+    def discard(self, watcher: Watcher) -> None:
+        self._watchers.discard(watcher)
+        self._audience = None
 
     @property
     def is_stale(self) -> bool:

@@ -17,7 +17,7 @@ from portal.toolkit.live.clients import Clients
 from portal.toolkit.live.feed import Feed
 from portal.toolkit.live.fragment import GONE, Fragment, gone
 from portal.toolkit.live.frame import Piece
-from portal.toolkit.live.portions import PORTION, Batch, Delivery, batches_of, portions, stale_of
+from portal.toolkit.live.portions import Batch, Deliveries, Step, batches_of, portions, stale_of
 from portal.toolkit.live.recheck import Rechecker
 from portal.toolkit.live.renderer import Renderer, jobs_of
 from portal.toolkit.live.schedule import Schedule
@@ -35,9 +35,11 @@ LOW_S = 60.0
 """How often what can wait is rendered and sent at the most."""
 LOOK_S = 60.0
 """How often a fragment that nobody touched is rendered again, in case a touch was lost in a way unknown to us."""
-GATHER_S, GATHER_MOST_S = 0.02, 0.08
+GATHER_S, GATHER_MOST_S = 0.005, 0.04
 """Touches are gathered until none has come for this long, but no longer than that: what one tick of the collectors
 reads is committed within some milliseconds, and who misses the frame waits a second for the next."""
+SOON = 300
+"""So many fragments are rendered before anybody would notice who came first: with fewer, nobody asks what is urgent."""
 GARBAGE = (50_000, 10, 10)
 """Fragments leave no cycles behind, and a thousand of them a second made the collector a tenth of all work."""
 SLOW_S, STUCK_S = 5.0, 10.0
@@ -128,6 +130,7 @@ class Hub:
 
     def watch(self, watcher: Watcher, addresses: Iterable[Address]) -> None:
         """Watch these canonical addresses, each already admitted; their whole state follows."""
+        new: dict[Fragment, None] = {}
         for address in addresses:
             keys = self._fragments[address.topic]
             languages = keys.setdefault(address.key, {})
@@ -135,23 +138,25 @@ class Hub:
             if fragment is None:
                 fragment = languages[watcher.language] = Fragment(address, watcher.language)
             if fragment not in watcher.watched:
-                fragment.watchers.add(watcher)
-                watcher.watched[fragment] = 0
-                watcher.mark({fragment: None}, self._clock(), is_low=fragment.is_low)
+                fragment.add(watcher)
+                new[fragment] = None
+        watcher.watch(new, self._clock())
         self._make_due(watcher)
 
     def unwatch(self, watcher: Watcher, addresses: Iterable[Address]) -> None:
+        dropped: list[Fragment] = []
         for address in addresses:
             languages = self._fragments[address.topic].get(address.key, {})
             fragment = languages.get(watcher.language)
-            if fragment is None or watcher.watched.pop(fragment, None) is None:
+            if fragment is None or fragment not in watcher.watched:
                 continue
-            watcher.drop(fragment)
-            fragment.watchers.discard(watcher)
-            if not fragment.watchers:
+            dropped.append(fragment)
+            fragment.discard(watcher)
+            if not fragment.audience:
                 del languages[watcher.language]
                 if not languages:
                     del self._fragments[address.topic][address.key]
+        watcher.unwatch(dropped)
 
     def set_pace(self, watcher: Watcher, pace_s: float) -> None:
         """At most one frame every `pace_s` seconds; what a faster pace allows goes at once."""
@@ -192,7 +197,7 @@ class Hub:
             fragment.touched = self._touches
             if fragment.is_low and now - fragment.looked_at < LOW_S:
                 continue  # `_look_again` takes it up when its time is over
-            alike.setdefault((fragment.is_low, frozenset(fragment.watchers)), {})[fragment] = None
+            alike.setdefault((fragment.is_low, fragment.audience), {})[fragment] = None
         for (is_low, watchers), changed in alike.items():
             for watcher in watchers:
                 if watcher.mark(changed, now, committed_at, is_low=is_low):  # else it is scheduled already, or busy
@@ -235,7 +240,7 @@ class Hub:
     async def _flush(self, ready: Iterable[Watcher], now: float) -> None:
         batches = batches_of(ready, now)
         stale = stale_of(batches)
-        urgent = await self._renderer.urgent(stale) if len(stale) > PORTION else frozenset[Fragment]()
+        urgent = await self._renderer.urgent(stale) if len(stale) >= SOON else frozenset[Fragment]()
         for portion in portions(batches, urgent):
             if portion.stale:
                 await self._render(portion.stale)
@@ -266,21 +271,17 @@ class Hub:
         """
         beat = Piece(self._beat())
         for batch in batches:
-            deliveries: dict[tuple[int | None, ...], Delivery] = {}
+            deliveries = Deliveries(batch.fragments, beat)
             for watcher in batch.watchers:
                 if watcher not in self.watchers:
                     continue
                 if watcher.is_busy:  # with an earlier part of the same batch
                     watcher.put_back(batch.fragments)
-                    continue
-                had = tuple(map(watcher.watched.get, batch.fragments))
-                delivery = deliveries.get(had)
-                if delivery is None:
-                    delivery = deliveries[had] = Delivery(batch.fragments, had, beat)
-                self._deliver(watcher, delivery, now, goes_on=batch.goes_on)
+                else:
+                    self._deliver(watcher, deliveries.after(watcher.watched), now, goes_on=batch.goes_on)
 
-    def _deliver(self, watcher: Watcher, delivery: Delivery, now: float, *, goes_on: bool) -> None:
-        watcher.watched.update(delivery.serials)
+    def _deliver(self, watcher: Watcher, step: Step, now: float, *, goes_on: bool) -> None:
+        delivery, watcher.watched = step.delivery, step.watched
         has_beat = watcher.beat_at <= now and not (delivery.rest or goes_on)
         if has_beat:
             watcher.beat_at = now + BEAT_EVERY_S

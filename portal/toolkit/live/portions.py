@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -13,6 +13,8 @@ from portal.toolkit.live.watcher import Watcher
 
 PORTION = 100
 """About as many fragments are rendered before those who need no more are sent theirs."""
+COMPARED = 4
+"""With so many others who have had the same of a batch it is seen whether all that they have had is the same."""
 LONGEST_FRAME = 128 * 1024
 """In characters. More than a screen of cards; a longer state goes in several frames."""
 
@@ -36,9 +38,14 @@ class Portion:
 def batches_of(ready: Iterable[Watcher], now: float) -> list[Batch]:
     """What the sockets that are ready wait for, taken from them."""
     alike: dict[tuple[Fragment, ...], list[Watcher]] = {}
+    seen: dict[int, tuple[Mapping[Fragment, None], list[Watcher]]] = {}  # of most it is the very same object
     for watcher in ready:
-        if not watcher.is_busy:
-            alike.setdefault(tuple(watcher.take_unsent(now)), []).append(watcher)
+        if watcher.sending_since is None:
+            taken = watcher.take_unsent(now)
+            found = seen.get(id(taken))
+            if found is None:
+                found = seen[id(taken)] = (taken, alike.setdefault(tuple(taken), []))
+            found[1].append(watcher)
     return [Batch(watchers, fragments) for fragments, watchers in alike.items()]
 
 
@@ -76,6 +83,42 @@ def _parts(batch: Batch, urgent: Collection[Fragment]) -> Iterable[Batch]:
     ordered = tuple(sorted(batch.fragments, key=lambda fragment: (fragment.is_stale, fragment not in urgent)))
     cuts = range(0, len(ordered), PORTION)
     return [Batch(batch.watchers, ordered[cut : cut + PORTION], cut != cuts[-1]) for cut in cuts]
+
+
+class Deliveries:
+    """Of one batch: who has had the same gets the very same, and from then on shares what it has had."""
+
+    def __init__(self, fragments: Sequence[Fragment], beat: Piece) -> None:
+        self._fragments = fragments
+        self._beat = beat
+        self._known: dict[int, Step] = {}  # by the id of `before`, which it keeps alive
+        self._alike: dict[tuple[int | None, ...], list[Step]] = {}
+
+    def after(self, watched: Mapping[Fragment, int]) -> Step:
+        """The step of a watcher that has had this."""
+        step = self._known.get(id(watched))
+        return step or self._meet(watched)
+
+    def _meet(self, watched: Mapping[Fragment, int]) -> Step:
+        had = tuple(map(watched.get, self._fragments))
+        alike = self._alike.setdefault(had, [])
+        for step in alike[:COMPARED]:
+            if step.before == watched:
+                self._known[id(watched)] = step._replace(before=watched)
+                return step
+        delivery = alike[0].delivery if alike else Delivery(self._fragments, had, self._beat)
+        step = Step(watched, delivery, {**watched, **delivery.serials} if delivery.serials else watched)
+        alike.append(step)
+        self._known[id(watched)] = step
+        return step
+
+
+class Step(NamedTuple):
+    """From what a watcher had had to what it has had with `delivery`."""
+
+    before: Mapping[Fragment, int]
+    delivery: Delivery
+    watched: Mapping[Fragment, int]
 
 
 class Delivery:

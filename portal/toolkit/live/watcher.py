@@ -24,9 +24,16 @@ GIVE_S = 0.08
 wait that was not most of the pace the next frame may come this much sooner: 0.9 s between two frames at the least, and
 one a second in the long run, as who touches all the time waits the whole pace."""
 
+SMALL = 4
+"""A frame of less than one in so many of what is watched, after a quiet second, leaves room for one more at once: what
+most of a screen waits for must not stand back a second because one card was a moment earlier. One a second in the long
+run, all the same."""
+
 CATCH_UP_S = 1.0
 """The pace counts from the touch, not from when a busy machine got round to it, up to this much: otherwise one hiccup
 would make every later frame late too. Nor do the first frame and lone beats count, for the same reason."""
+
+NOTHING: Mapping[Fragment, None] = {}
 
 Send = Callable[[Frame], Awaitable[object] | None]
 """Hands a frame over: None when it is under way, else what is done once the next may follow."""
@@ -78,11 +85,12 @@ class Watcher:
         self.on_control = on_control
         self.on_stalled = on_stalled
         self.on_free: Callable[[Watcher], None] = lambda _watcher: None  # the hub's, once it has joined
-        self.watched: dict[Fragment, int] = {}
+        # These three are shared by sockets that are in step, as those of one screen are: replaced, never changed.
+        self.watched: Mapping[Fragment, int] = {}
         """Each with the serial that was sent last; 0 = nothing yet."""
-        self.unsent: dict[Fragment, None] = {}
+        self.unsent: Mapping[Fragment, None] = NOTHING
         """What changed since; in order, so that sockets of the same screen get the very same frame."""
-        self.low: dict[Fragment, None] = {}
+        self.low: Mapping[Fragment, None] = NOTHING
         """The same of what can wait: it goes when nothing else does, and the pace counts without it."""
         self.is_behind = False
         """Whether what is unsent is the rest of a frame that would have been too long: the pace does not hold it."""
@@ -116,17 +124,32 @@ class Watcher:
         """When the pace allows the next frame with data."""
         return self._paced_from + self.pace_s
 
-    def take_unsent(self, now: float) -> dict[Fragment, None]:
+    def watch(self, fragments: Iterable[Fragment], now: float) -> None:
+        """Watch these too; none is watched yet."""
+        new = list(fragments)
+        self.watched = {**self.watched, **dict.fromkeys(new, 0)}
+        for is_low in (False, True):
+            if some := {fragment: None for fragment in new if fragment.is_low is is_low}:
+                self.mark(some, now, is_low=is_low)
+
+    def unwatch(self, fragments: Iterable[Fragment]) -> None:
+        gone = set(fragments)
+        self.watched = {fragment: serial for fragment, serial in self.watched.items() if fragment not in gone}
+        self.unsent = {fragment: None for fragment in self.unsent if fragment not in gone}
+        self.low = {fragment: None for fragment in self.low if fragment not in gone}
+
+    def take_unsent(self, now: float) -> Mapping[Fragment, None]:
         """What the next frame should carry; nothing while the pace does not allow it."""
         if self.low and not self.unsent:
             self._committed_at = None
-            taken, self.low = self.low, {}
+            taken, self.low = self.low, NOTHING
             return taken
         if self._data_at - SLACK_S > now and not self.is_behind:
-            return {}
-        taken, self.unsent = self.unsent, {}
+            return NOTHING
+        taken, self.unsent = self.unsent, NOTHING
         self._committed_at, self._unsent_committed_at = self._unsent_committed_at, None
-        self._counts_from = max(self._unsent_since, now - CATCH_UP_S)
+        is_small = SMALL * len(taken) < len(self.watched)
+        self._counts_from = max(self._unsent_since, now - CATCH_UP_S) - is_small * self.pace_s
         self._gives_s = GIVE_S if now - self._unsent_since < 0.8 * self.pace_s else 0.0
         return taken
 
@@ -137,27 +160,22 @@ class Watcher:
         they are the first that wait to be sent."""
         if is_low:
             is_first = not (self.unsent or self.low)
-            self.low.update(changed)
+            self.low = {**self.low, **changed}
             return is_first
         is_first = not self.unsent
         if is_first:
             self._unsent_since = now
         if self._unsent_committed_at is None:
             self._unsent_committed_at = committed_at
-        self.unsent.update(changed)
+        self.unsent = changed if is_first else {**self.unsent, **changed}
         return is_first
 
     def put_back(self, fragments: Iterable[Fragment]) -> None:
         """These were to go with the last frame; they go as soon as the socket takes them."""
-        self.low = {fragment: None for fragment in fragments if fragment.is_low} | self.low
+        self.low = {**{fragment: None for fragment in fragments if fragment.is_low}, **self.low}
         rest = {fragment: None for fragment in fragments if not fragment.is_low}
-        self.unsent = rest | self.unsent
+        self.unsent = {**rest, **self.unsent}
         self.is_behind |= bool(rest)
-
-    def drop(self, fragment: Fragment) -> None:
-        """It is not watched any more."""
-        self.unsent.pop(fragment, None)
-        self.low.pop(fragment, None)
 
     @property
     def has_unsent(self) -> bool:
@@ -175,9 +193,8 @@ class Watcher:
         if not (is_beat or self.is_behind):
             counts_from, paced_from = self._counts_from, self._paced_from + self.pace_s - self._gives_s
             if self._paced_from == NEVER:
-                self._paced_from = counts_from - PACES_S["high"]
-            else:
-                self._paced_from = paced_from if paced_from > counts_from else counts_from
+                counts_from -= PACES_S["high"]
+            self._paced_from = paced_from if paced_from > counts_from else counts_from
         if is_beat:
             self._committed_at = None
         self.frames += 1

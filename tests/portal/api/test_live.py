@@ -39,6 +39,7 @@ PAGES = {
     "alerts": "/",
     "incidents": "/alerts/",
     "incident": "/alerts/{incident}/",
+    "logs": "/logs/",
 }
 
 

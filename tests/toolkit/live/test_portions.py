@@ -7,7 +7,7 @@ import pytest
 from portal.toolkit.live import portions as portions_module
 from portal.toolkit.live.fragment import Fragment
 from portal.toolkit.live.frame import Piece
-from portal.toolkit.live.portions import Batch, Delivery, portions, stale_of
+from portal.toolkit.live.portions import Batch, Deliveries, Delivery, portions, stale_of
 from portal.toolkit.live.topic import Address
 
 BEAT = Piece("beat")
@@ -66,3 +66,21 @@ def test_a_long_state_is_delivered_in_frames_of_a_bounded_size(monkeypatch: pyte
     assert (list(delivery.serials), delivery.rest) == (state[:2], state[2:])
     monkeypatch.setattr(portions_module, "LONGEST_FRAME", 1)
     assert len(Delivery(state, [0] * 5, BEAT).serials) == 1  # however long it is: else it would never go
+
+
+def test_who_has_had_the_same_of_a_batch_gets_the_very_same_frame_and_shares_the_memory_of_it() -> None:
+    one, two = fragments(2)
+    deliveries = Deliveries([one], BEAT)
+    first, second = deliveries.after({one: 0, two: 1}), deliveries.after({one: 0, two: 1})
+    assert first.watched is second.watched == {one: 1, two: 1}
+    other = deliveries.after({one: 0, two: 0})
+    assert other.watched == {one: 1, two: 0}
+    assert other.delivery.plain is first.delivery.plain
+
+
+def test_who_has_had_all_of_a_batch_keeps_what_it_has() -> None:
+    (one,) = fragments(1)
+    had = {one: 1}
+    step = Deliveries([one], BEAT).after(had)
+    assert step.watched is had
+    assert step.delivery.plain is None
