@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from django.utils import timezone
 
+from monitoring.history.frame import Floats
 from portal.toolkit.redis import AWAY, breaker, client
 
 SLOT_MS = 5_000
@@ -47,22 +48,21 @@ def queue(pipeline: Any, slots: Mapping[int, Mapping[Any, bytes]]) -> None:
         pipeline.eval(_PUT, 0, slot, place, _SLOT.pack(slot), EXPIRY_S, *arguments)
 
 
-def recent(server_ids: Sequence[int], metric: str, slots: int = SLOTS_KEPT) -> dict[int, list[float | None]]:
-    """One HEADLINE metric in the newest `slots` 5 s slots, oldest first, None where there is none. One round trip.
+def recent(server_ids: Sequence[int], metric: str, slots: int = SLOTS_KEPT) -> Floats:
+    """One HEADLINE metric in the newest `slots` 5 s slots: servers × slots, oldest first, NaN where there is none.
 
-    For sparklines: when Redis is away every value is None.
+    One round trip. For sparklines: when Redis is away every value is NaN.
     """
     if not server_ids:
-        return {}
+        return np.empty((0, slots))
     try:
         with breaker:
             rings: list[bytes | None] = client().mget([f"hot:line:{server_id}" for server_id in server_ids])  # type: ignore[assignment]
     except AWAY:
-        return {server_id: [None] * slots for server_id in server_ids}
+        return np.full((len(server_ids), slots), np.nan)
     last = int(timezone.now().timestamp() * 1000) // SLOT_MS
     wanted = np.arange(last - slots + 1, last + 1)
     packed = b"".join([(ring or b"").ljust(_LENGTH, b"\0") for ring in rings])
     entries = np.frombuffer(packed, _RING).reshape(len(server_ids), SLOTS_KEPT)[:, wanted % SLOTS_KEPT]
     values = np.round(entries["values"][:, :, HEADLINE.index(metric)].astype(np.float64), 3)
-    is_known = (entries["slot"] == wanted) & ~np.isnan(values)
-    return dict(zip(server_ids, np.where(is_known, values, np.array(None)).tolist(), strict=True))
+    return np.where(entries["slot"] == wanted, values, np.nan)

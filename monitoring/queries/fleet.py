@@ -12,6 +12,7 @@ from math import ceil, inf, isfinite, nan
 from statistics import fmean
 from typing import NamedTuple, Self
 
+import numpy as np
 from django.contrib.postgres.aggregates import BitXor
 from django.db import connection
 from django.db.models import BigIntegerField, Count, F, Func, Q, QuerySet, TextField, Value
@@ -30,7 +31,7 @@ from monitoring.queries.readings import Reading, bar_level, bar_width, readings
 from portal.toolkit.instants import at_ms, from_ms, time_tag
 from portal.toolkit.quantity import quantity
 from portal.toolkit.sentence import say
-from portal.toolkit.sparkline import sparkline
+from portal.toolkit.sparkline import sparklines
 from portal.toolkit.templatetags.icons import icon
 
 CARDS_PER_PAGE = 60
@@ -59,7 +60,7 @@ NOT_MEASURING = (ServerState.OFFLINE, ServerState.UNKNOWN, ServerState.PAUSED)
 NUMBERED = re.compile(r"(.{12,}?)([-_.]?[0-9]{1,6})")
 
 
-@dataclass(slots=True)  # as cards, made by the hundred every second: frozen takes three times as long to make
+@dataclass(frozen=True, slots=True)
 class Gauge:
     """A share of 100. `text` is shown, `width` ("0" to "100") draws the bar, `level` is "", "high" or "full"."""
 
@@ -105,7 +106,7 @@ class CardWords:
         )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True)  # made by the hundred every second: frozen takes three times as long to make
 class ServerCard:
     """One server as its card shows it; text is in the language that was active when it was made.
 
@@ -233,8 +234,9 @@ def server_cards(server_ids: Sequence[int]) -> dict[int, ServerCard]:
     facts = {one.pk: one for one in _facts_of(server_ids)}
     kept = [server_id for server_id in server_ids if server_id in facts]
     newest, recent = hot.newest(kept), hot_lines.recent(kept, "cpu")
+    lines = sparklines(recent, bridged=np.array([_bridged(facts[pk].every_s) for pk in kept], np.int64))
     words = CardWords.now()
-    return {pk: _card(words, facts[pk], newest[pk], recent[pk]) for pk in kept}
+    return {pk: _card(words, facts[pk], newest[pk], line) for pk, line in zip(kept, lines, strict=True)}
 
 
 # In words of its own: to have Django write it takes longer than PostgreSQL needs to answer.
@@ -268,7 +270,7 @@ def _cut(name: str) -> tuple[str, str]:
     return (found[1], found[2]) if found else ("", "")
 
 
-def _card(words: CardWords, server: _Facts, newest: hot.Newest, cpu: Sequence[float | None]) -> ServerCard:
+def _card(words: CardWords, server: _Facts, newest: hot.Newest, line: SafeString) -> ServerCard:
     seen_ms = newest_ms(newest) or at_ms(server.seen_at) or 0
     head, tail = _cut(server.name)
     return ServerCard(
@@ -295,7 +297,7 @@ def _card(words: CardWords, server: _Facts, newest: hot.Newest, cpu: Sequence[fl
         disk=gauge(value_of(newest, "disk")),
         net_in=quantity(value_of(newest, "net_rx"), "KB/s"),
         net_out=quantity(value_of(newest, "net_tx"), "KB/s"),
-        line=sparkline(cpu, bridged=_bridged(server.every_s)),
+        line=line,
     )
 
 
@@ -332,7 +334,14 @@ def value_of(newest: hot.Newest, metric: str) -> float | None:
 
 
 def gauge(value: float | None) -> Gauge:
-    if value is None or not isfinite(value):
+    """Tenths are shown, so tenths decide the level too."""
+    return _gauge(round(value, 1) if value is not None and isfinite(value) else None)
+
+
+@lru_cache(2_000)
+def _gauge(value: float | None) -> Gauge:
+    """Few values are many servers': a percentage looks the same in every language."""
+    if value is None:
         return Gauge(quantity(None, "%"), "0", "")
     return Gauge(quantity(value, "%"), bar_width(value), bar_level(value))
 

@@ -1,52 +1,65 @@
-"""A tiny line drawn on the server: a few hundred bytes of SVG that need no script."""
+"""Tiny lines drawn on the server: a few hundred bytes of SVG each that need no script."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from functools import cache
 
+import numpy as np
 from django.utils.safestring import SafeString
+from numpy.typing import NDArray
 
 HEIGHT = 40
 
-_STEPS = {down: f"1 {down}" for down in range(-HEIGHT, HEIGHT + 1)}
-"""One place to the right, and so far down: nearly all that a line is made of."""
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
-def sparkline(values: Sequence[float | None], top: float = 100.0, bridged: int = 0) -> SafeString:
-    """`values` from 0 to `top`, oldest first, as the inside of an `<svg viewBox="0 0 {len - 1} 40">`.
+def sparklines(values: Floats, top: float = 100.0, bridged: Ints | int = 0) -> list[SafeString]:
+    """Each row of `values` (lines × places), from 0 to `top` and oldest first, as the inside of an
+    `<svg viewBox="0 0 {places - 1} 40">`.
 
-    None is a gap: the line and the area under it break there, unless it is at most `bridged` places long. A value alone
-    between two gaps is a dot.
+    NaN is a gap: the line and the area under it break there, unless it is at most `bridged` (for all or for each line)
+    places long. A value alone between two gaps is a dot. All lines are worked out at once: a screen of them is drawn
+    every second.
     """
-    areas, lines = [], []
-    places: Sequence[int] = range(len(values))
-    known = [value for value in values if value is not None]
-    if len(known) < len(values):
-        places = [place for place, value in enumerate(values) if value is not None]
-    step = HEIGHT / top
-    heights = [HEIGHT if v < 0 else 0 if v > top else int(HEIGHT + 0.5 - v * step) for v in known]
-    for first, last in _runs(places, bridged):
-        moves = _moves(places[first : last + 1], heights[first : last + 1])
-        line = f"l{moves}" if moves else "h.1"
-        lines.append(f"M{places[first]} {heights[first]}{line}")
-        if last > first:
-            areas.append(f"M{places[first]} {HEIGHT}V{heights[first]}{line}V{HEIGHT}z")
-    return SafeString(f'<path class="area" d="{"".join(areas)}"/><path class="line" d="{"".join(lines)}"/>')
+    rows, places = np.nonzero(~np.isnan(values))
+    heights = (HEIGHT + 0.5 - np.clip(values[rows, places], 0, top) * (HEIGHT / top)).astype(np.int64)
+    rights, downs = np.diff(places), np.diff(heights)
+    most = np.broadcast_to(np.asarray(bridged), len(values))[rows[1:]] + 1
+    is_break = (np.diff(rows) != 0) | (rights > most)
+    text, ends = _moves(np.where(is_break, 0, rights), downs, values.shape[1])
+
+    lines: list[list[str]] = [[] for _ in range(len(values))]
+    areas: list[list[str]] = [[] for _ in range(len(values))]
+    breaks = np.flatnonzero(is_break)
+    firsts = np.append(0, breaks + 1)[: len(rows)]
+    lasts = np.append(breaks, len(rows) - 1)[: len(rows)]
+    stretches = (rows[firsts], places[firsts], heights[firsts], ends[firsts], ends[lasts])
+    for row, place, height, start, end in zip(*(column.tolist() for column in stretches), strict=True):
+        if start == end:
+            lines[row].append(f"M{place} {height}h.1")
+            continue
+        line = f"l{text[start + 1 : end]}"
+        lines[row].append(f"M{place} {height}{line}")
+        areas[row].append(f"M{place} {HEIGHT}V{height}{line}V{HEIGHT}z")
+    return [
+        SafeString(f'<path class="area" d="{"".join(area)}"/><path class="line" d="{"".join(line)}"/>')
+        for area, line in zip(areas, lines, strict=True)
+    ]
 
 
-def _runs(places: Sequence[int], bridged: int) -> Iterator[tuple[int, int]]:
-    """First and last (both are indexes) of the places of each stretch without a gap."""
-    if places and len(places) == places[-1] - places[0] + 1:
-        yield 0, len(places) - 1
-    elif places:
-        begins = [index for index, (before, after) in enumerate(pairwise(places), 1) if after - before > bridged + 1]
-        for first, end in pairwise([0, *begins, len(places)]):
-            yield first, end - 1
+def _moves(rights: Ints, downs: Ints, places: int) -> tuple[str, Ints]:
+    """All steps as one text, each " right down", nothing for those of 0 to the right; and where in it step n begins,
+    with the end of the text as the last."""
+    letters, lengths = _steps(places)
+    chosen = rights * (2 * HEIGHT + 1) + downs + HEIGHT
+    written = letters[chosen]
+    return written[written != 0].tobytes().decode("ascii"), np.append(0, np.cumsum(lengths[chosen]))
 
 
-def _moves(places: Sequence[int], heights: Sequence[int]) -> str:
-    if len(places) == places[-1] - places[0] + 1:
-        return " ".join([_STEPS[after - before] for before, after in pairwise(heights)])
-    moves = zip(pairwise(places), pairwise(heights), strict=True)
-    return " ".join([f"{right - left} {after - before}" for (left, right), (before, after) in moves])
+@cache
+def _steps(places: int) -> tuple[NDArray[np.uint8], Ints]:
+    """Every step there is, as letters with zeros behind them, and how many letters that is."""
+    texts = [f" {right} {down}" if right else "" for right in range(places) for down in range(-HEIGHT, HEIGHT + 1)]
+    table = np.array(texts, np.bytes_)
+    return table.view(np.uint8).reshape(len(texts), -1), np.array([len(text) for text in texts])

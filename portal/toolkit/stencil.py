@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 from django.template.loader import render_to_string
@@ -13,6 +14,8 @@ from django.template.loader import render_to_string
 _HOLE = re.compile("\ue000([0-9]+)\ue001")
 _SEPARATOR = "\x1f"
 _KEPT = 1_000
+
+Chosen = Callable[[Sequence[str]], tuple[str, ...]]
 
 
 class Stencil:
@@ -30,16 +33,17 @@ class Stencil:
 
     def filled(self, values: Sequence[str], safe: Sequence[str] = ()) -> str:
         """The HTML with one value for each field."""
-        outline, holes = self._outline(tuple(map(bool, values)), tuple(map(bool, safe)))
-        texts = (*_escaped(values), *safe)
-        return outline % tuple([texts[hole] for hole in holes])
+        outline, chosen = self._outline(tuple(map(bool, values)), tuple(map(bool, safe)))
+        return outline % chosen((*_escaped(values), *safe))
 
-    def _made(self, values: tuple[bool, ...], safe: tuple[bool, ...]) -> tuple[str, list[int]]:
-        """A format with one %s for each hole, and which value goes into each."""
+    def _made(self, values: tuple[bool, ...], safe: tuple[bool, ...]) -> tuple[str, Chosen]:
+        """A format with one %s for each hole, and what takes the values for them."""
         names = zip(self._fields, (*values, *safe), strict=True)
         context = _nested({name: f"\ue000{hole}\ue001" * is_given for hole, (name, is_given) in enumerate(names)})
         rendered = render_to_string(self._template, context)
-        return _HOLE.sub("%s", rendered.replace("%", "%%")), [int(hole) for hole in _HOLE.findall(rendered)]
+        holes = [int(hole) for hole in _HOLE.findall(rendered)]
+        chosen = itemgetter(*holes) if len(holes) > 1 else lambda texts: tuple(texts[hole] for hole in holes)
+        return _HOLE.sub("%s", rendered.replace("%", "%%")), chosen
 
 
 def _escaped(values: Sequence[str]) -> Sequence[str]:

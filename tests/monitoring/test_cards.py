@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 from django.template.loader import render_to_string
 from django.utils import translation
@@ -13,13 +16,14 @@ from monitoring.cards import card_html
 from monitoring.models import ServerState
 from monitoring.queries.fleet import CardWords, Gauge, ServerCard
 from monitoring.queries.readings import Reading
-from portal.toolkit.sparkline import sparkline
+from portal.toolkit.sparkline import sparklines
 from portal.toolkit.templatetags.icons import icon
 
 texts = st.text(st.sampled_from("ab<>&\"'%s{}"), max_size=8)
 some = texts.filter(bool)
 gauges = st.builds(Gauge, texts, texts, st.sampled_from(["", "high", "full"]))
-lines = st.lists(st.none() | st.floats(0, 100), max_size=60).map(sparkline)
+rows = st.lists(st.just(math.nan) | st.floats(0, 100), min_size=1, max_size=60)
+lines = rows.map(lambda values: sparklines(np.array([values]))[0])
 seen = st.sampled_from([SafeString(""), SafeString("<time>now</time>")])
 
 

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Callable
 from datetime import timedelta
 
+import numpy as np
 import pytest
 import redis
 from django.utils import timezone
@@ -14,7 +15,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from monitoring import hot, hot_lines
-from monitoring.history.frame import Frame, SeriesName
+from monitoring.history.frame import Floats, Frame, SeriesName
 from monitoring.history.record import record
 from monitoring.models import Server
 from portal.toolkit import redis as portal_redis
@@ -113,14 +114,18 @@ def test_a_server_without_data_is_looked_up_once(
 def test_without_redis_samples_are_kept_and_read_from_postgresql(server: Server, now: int) -> None:
     assert record([Frame.of(server.pk, now, {"cpu": 12.5})], origin="test").kept == 1
     assert hot.newest([server.pk])[server.pk] == {CPU: (now, 12.5)}
-    assert hot_lines.recent([server.pk], "cpu", 3) == {server.pk: [None, None, None]}
+    assert np.isnan(hot_lines.recent([server.pk], "cpu", 3)).tolist() == [[True] * 3]
+
+
+def known(values: Floats) -> list[float]:
+    return [float(value) for value in values.ravel() if not np.isnan(value)]
 
 
 def test_recent_gives_one_number_per_slot_and_none_for_gaps(server: Server, now: int) -> None:
     record([Frame.of(server.pk, now - back * 5000, {"cpu": float(back)}) for back in (0, 1, 3)], origin="test")
-    values = hot_lines.recent([server.pk], "cpu", 6)[server.pk]
-    assert [value for value in values if value is not None] == [3.0, 1.0, 0.0]
-    assert values[values.index(3.0) + 1] is None
+    (values,) = hot_lines.recent([server.pk], "cpu", 6)
+    assert known(values) == [3.0, 1.0, 0.0]
+    assert np.isnan(values[values.tolist().index(3.0) + 1])
 
 
 def test_of_a_whole_ring_ago_nothing_shows_and_what_is_late_does_not_hide_what_is_new(server: Server, now: int) -> None:
@@ -130,13 +135,12 @@ def test_of_a_whole_ring_ago_nothing_shows_and_what_is_late_does_not_hide_what_i
         pipeline = portal_redis.client().pipeline()
         hot_lines.queue(pipeline, {at_ms // hot_lines.SLOT_MS: {server.pk: packed}})
         pipeline.execute()
-    values = hot_lines.recent([server.pk], "cpu")[server.pk]
-    assert [value for value in values if value is not None] == [7.0]
+    assert known(hot_lines.recent([server.pk], "cpu")) == [7.0]
     portal_redis.client().flushdb()
     pipeline = portal_redis.client().pipeline()
     hot_lines.queue(pipeline, {(now - ring_ms) // hot_lines.SLOT_MS: {server.pk: packed}})
     pipeline.execute()
-    assert hot_lines.recent([server.pk], "cpu")[server.pk] == [None] * hot_lines.SLOTS_KEPT
+    assert known(hot_lines.recent([server.pk], "cpu")) == []
 
 
 def test_everything_in_redis_expires(server: Server, now: int) -> None:
@@ -167,6 +171,5 @@ def test_after_a_flush_the_last_minutes_are_put_back_once(server: Server, now: i
     portal_redis.client().flushdb()
     assert hot.rebuild_recent(timezone.now())
     after = hot_lines.recent([server.pk], "cpu", 6)
-    assert [value for value in after[server.pk] if value is not None] == [3.0, 1.0, 0.0]
-    assert [value for value in before[server.pk] if value is not None] == [3.0, 1.0, 0.0]
+    assert known(after) == known(before) == [3.0, 1.0, 0.0]
     assert not hot.rebuild_recent(timezone.now())
