@@ -3,6 +3,7 @@
 // <time datetime="2026-11-21T04:25:00Z">               "12 s ago", kept true every second
 // <time datetime="…" data-show="clock">                "13:25", with the day when it was not today
 // <time datetime="…" data-show="full">                 date and time with seconds
+// <time datetime="…" data-show="moment">               "13:25:04.127", with the day when it was not today
 //
 // The title always has the exact time in the person's zone and in UTC. Without JavaScript the server's text stays.
 
@@ -13,6 +14,9 @@ const ZONE = document.body.dataset.timeZone || undefined; // undefined: the brow
 const ago = new Intl.RelativeTimeFormat(LANGUAGE, { style: "narrow", numeric: "auto" });
 const clock = formatter({ hour: "2-digit", minute: "2-digit", hour12: false });
 const dayAndClock = formatter({ month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hour12: false });
+const toTheMillisecond = { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hourCycle: "h23" };
+const moment = formatter(toTheMillisecond);
+const dayAndMoment = formatter({ month: "short", day: "numeric", ...toTheMillisecond });
 const full = formatter({ dateStyle: "medium", timeStyle: "medium", hour12: false });
 const fullUtc = formatter({ dateStyle: "medium", timeStyle: "medium", hour12: false, timeZone: "UTC" });
 const day = formatter({ dateStyle: "short" });
@@ -20,7 +24,12 @@ const day = formatter({ dateStyle: "short" });
 const MOST_REMEMBERED = 500;
 const known = new Map(); // what was formatted before: a hundred cards say the same few things each second
 
+const TICK_MS = 1_000;
+const LATE_MS = 200; // news that comes each second is a little late at times
+
 let clockIsBehindMs = 0;
+let timer = 0;
+let tickedAt = 0;
 
 function formatter(options) {
   return new Intl.DateTimeFormat(LANGUAGE, { timeZone: ZONE, ...options });
@@ -51,8 +60,16 @@ export function relative(ms) {
   return remembered(`${Math.trunc(seconds / size)} ${unit}`, () => ago.format(Math.trunc(seconds / size), unit));
 }
 
+function isToday(ms) {
+  return day.format(ms) === remembered(Math.floor(serverNow() / 60_000), () => day.format(serverNow()));
+}
+
 export function clockTime(ms) {
-  return (day.format(ms) === day.format(serverNow()) ? clock : dayAndClock).format(ms);
+  return (isToday(ms) ? clock : dayAndClock).format(ms);
+}
+
+function momentTime(ms) {
+  return (isToday(ms) ? moment : dayAndMoment).format(ms);
 }
 
 export function fullTime(ms) {
@@ -66,7 +83,7 @@ export function write(element, text) {
   else if (node.data !== text) node.data = text; // a new node would have the style of its surroundings found anew
 }
 
-const SHOWN = { clock: clockTime, full: fullTime };
+const SHOWN = { clock: clockTime, full: fullTime, moment: momentTime };
 
 function show(element) {
   const ms = Date.parse(element.getAttribute("datetime"));
@@ -84,10 +101,24 @@ export function localise(root) {
 }
 
 function tick() {
+  tickAgainIn(TICK_MS);
   if (!document.hidden) document.querySelectorAll("time[datetime]:not([data-show])").forEach(show);
 }
 
+function tickAgainIn(ms) {
+  clearTimeout(timer);
+  timer = setTimeout(tick, ms);
+  tickedAt = Date.now();
+}
+
+/** Something else changes the page now: what has to be written soon is written with it, and drawn once instead of twice. */
+export function tickAlong() {
+  if (Math.abs(Date.now() - tickedAt) < TICK_MS / 2) return;
+  tick();
+  tickAgainIn(TICK_MS + LATE_MS);
+}
+
 localise(document);
-setInterval(tick, 1000);
+tickAgainIn(TICK_MS);
 document.addEventListener("visibilitychange", tick);
 document.addEventListener("htmx:load", (event) => localise(event.target));

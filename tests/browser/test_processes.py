@@ -105,7 +105,11 @@ def test_a_listening_socket_is_held_by_those_who_serve_it_and_by_nobody_else(run
 
 
 def listens(pid: int, port: int | None) -> bool:
-    connections = psutil.Process(pid).net_connections("tcp")
+    """One that ended since it was listed, as those that only prepare something do, listens to nothing."""
+    try:
+        connections = psutil.Process(pid).net_connections("tcp")
+    except psutil.NoSuchProcess:
+        return False
     return any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in connections)
 
 

@@ -1,6 +1,7 @@
 // Puts what was pushed into the page, changing only what differs: focus, selection, hover and open menus stay.
 
-import { localise } from "../time.js";
+import { localise, tickAlong } from "../time.js";
+import { putKnown, remember } from "./outline.js";
 import { patch } from "./patch.js";
 
 const OPTIONS = {
@@ -26,13 +27,19 @@ function isKept(element) {
  */
 export function swapAll(html) {
   const frame = document.createElement("template");
-  frame.innerHTML = html;
+  const { left, unknown } = putKnown(html, swapped);
+  frame.innerHTML = left;
   for (const fresh of [...frame.content.children]) {
     const { gone, refused } = fresh.dataset;
     if (gone) takeAway(gone);
     else if (refused) announce("live:refused", { topics: refused.split(" ") });
     else if (fresh.id) swap(fresh);
   }
+  for (const [id, card] of unknown) {
+    const element = document.getElementById(id);
+    if (element) remember(element, card);
+  }
+  tickAlong();
 }
 
 function swap(fresh) {
@@ -40,8 +47,11 @@ function swap(fresh) {
   if (!old) return;
   localise(fresh);
   if (!patch(old, fresh)) window.Idiomorph.morph(old, fresh, OPTIONS);
-  const element = document.getElementById(fresh.id);
-  announce("live:swapped", { id: fresh.id, element });
+  swapped(document.getElementById(fresh.id));
+}
+
+function swapped(element) {
+  announce("live:swapped", { id: element.id, element });
 }
 
 function takeAway(topic) {
