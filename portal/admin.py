@@ -9,7 +9,17 @@ from django.http import HttpRequest
 
 ORDER = {
     "alerts": ["Threshold", "Rota", "Silence", "Incident", "Delivery", "Bounce"],
-    "monitoring": ["Server", "ServerGroup", "Source", "PushToken", "Job", "Metric", "ServerTemplate", "Simulation"],
+    "monitoring": [
+        "Server",
+        "ServerGroup",
+        "Source",
+        "PushToken",
+        "Job",
+        "FollowedLog",
+        "Metric",
+        "ServerTemplate",
+        "Simulation",
+    ],
 }
 
 _alphabetical = admin.site.get_app_list

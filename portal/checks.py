@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from email.utils import parseaddr
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
@@ -33,6 +34,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         *_hosts(),
         *_encryption(),
         *_scrape_allow(),
+        *_syslog(),
         *_mail_from(),
         *_live_sockets(),
         *_languages(),
@@ -139,6 +141,25 @@ def _scrape_allow() -> Iterator[CheckMessage]:
             yield Error(
                 str(problem), hint="Correct PORTAL_SCRAPE_ALLOW; entries are separated by commas.", id="portal.E007"
             )
+
+
+def _syslog() -> Iterator[CheckMessage]:
+    from monitoring.ingest.syslog_senders import parse  # (models can be imported only when the apps are loaded)
+
+    try:
+        parse(settings.SYSLOG_ALLOW)
+    except ImproperlyConfigured as problem:
+        yield Error(
+            str(problem), hint="Correct PORTAL_SYSLOG_ALLOW; entries are separated by commas.", id="portal.E009"
+        )
+    try:
+        ZoneInfo(settings.SYSLOG_ZONE)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        yield Error(
+            f"PORTAL_SYSLOG_ZONE={settings.SYSLOG_ZONE!r} is no time zone.",
+            hint="Use Asia/Seoul, or UTC.",
+            id="portal.E010",
+        )
 
 
 def _mail_from() -> Iterator[CheckMessage]:

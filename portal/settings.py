@@ -40,7 +40,11 @@ ALLOWED_HOSTS = env.words("PORTAL_HOSTS", ("127.0.0.1", "localhost", "[::1]"))
 CSRF_TRUSTED_ORIGINS = [PORTAL_URL] if TLS_ON else []
 BEHIND_PROXY = env.flag("PORTAL_BEHIND_PROXY")
 SCRAPE_ALLOW = env.words("PORTAL_SCRAPE_ALLOW")
+# Who may send syslog: network=push token, separated by commas; nobody unless told. Clocks that name no zone show this.
+SYSLOG_ALLOW = env.words("PORTAL_SYSLOG_ALLOW")
+SYSLOG_ZONE = env.text("PORTAL_SYSLOG_ZONE", "UTC")
 RETENTION_DAYS = env.whole("PORTAL_RETENTION_DAYS", 14, least=1, most=3650)
+RETENTION_LOGS_DAYS = env.whole("PORTAL_RETENTION_LOGS_DAYS", 30, least=1, most=36_500)
 INCIDENT_DAYS = env.whole("PORTAL_INCIDENT_DAYS", 400, least=1, most=36_500)
 # Where processes of their own serve what is pushed, on the host that the page came from; 0: where the pages are.
 LIVE_PORT = env.whole("PORTAL_LIVE_PORT", 0, least=0, most=65_535)
@@ -295,6 +299,7 @@ CELERY_BEAT_SCHEDULE = {
     "simulate": {"task": "monitoring.tasks.simulate_task", "schedule": 1.0, "options": {"expires": 2}},
     "collect": {"task": "monitoring.tasks.collect_task", "schedule": 1.0, "options": {"expires": 2}},
     "freshness": {"task": "monitoring.tasks.freshness_task", "schedule": 5.0, "options": {"expires": 5}},
+    "follow-logs": {"task": "monitoring.tasks.follow_task", "schedule": 2.0, "options": {"expires": 2}},
     "jobs": {"task": "monitoring.tasks.jobs_task", "schedule": 10.0, "options": {"expires": 10}},
     "evaluate": {"task": "alerts.tasks.evaluate_task", "schedule": 1.0, "options": {"expires": 2}},
     "alert-sweep": {"task": "alerts.tasks.sweep_task", "schedule": 5.0, "options": {"expires": 5}},
@@ -318,6 +323,16 @@ CELERY_BEAT_SCHEDULE = {
     },
     "retention": {
         "task": "monitoring.tasks.retention_task",
+        "schedule": 600.0,
+        "options": {"expires": 600, "queue": "bulk"},
+    },
+    "merge-logs": {
+        "task": "monitoring.tasks.merge_logs_task",
+        "schedule": 5.0,
+        "options": {"expires": 5, "queue": "bulk"},
+    },
+    "forget-logs": {
+        "task": "monitoring.tasks.forget_logs_task",
         "schedule": 600.0,
         "options": {"expires": 600, "queue": "bulk"},
     },

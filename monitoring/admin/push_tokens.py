@@ -48,8 +48,23 @@ class PushTokenAdmin(AuditedAdmin):
     search_fields = ("name",)
     autocomplete_fields = ("servers",)
     fields = ("name", "group", "servers", "adds_servers", "host_label", "series_budget", "expires_at")
-    facts = (("hint", "former_until"), ("used_at", "used_from"), ("a_minute", "samples"), ("series", "refused"))
-    readonly_fields = ("hint", "former_until", "used_at", "used_from", "a_minute", "samples", "series", "refused")
+    facts = (
+        ("hint", "former_until"),
+        ("used_at", "used_from"),
+        ("a_minute", "samples"),
+        ("series", "lines", "refused"),
+    )
+    readonly_fields = (
+        "hint",
+        "former_until",
+        "used_at",
+        "used_from",
+        "a_minute",
+        "samples",
+        "series",
+        "lines",
+        "refused",
+    )
     actions = ("rotate",)
 
     def get_fieldsets(self, request: HttpRequest, obj: PushToken | None = None) -> Any:

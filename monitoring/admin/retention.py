@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.forms import ModelForm
@@ -19,7 +20,7 @@ from django.utils.translation import ngettext
 
 from monitoring.history.kept import by_settings
 from monitoring.history.sizes import Sizes, oldest_sample, sizes
-from monitoring.models import KEPT, Retention, Server
+from monitoring.models import KEPT, LOGS, Retention, Server
 from portal.toolkit.audit import AuditedAdmin
 from portal.toolkit.quantity import NOTHING, quantity
 
@@ -28,10 +29,10 @@ MB = 2**20
 
 @admin.register(Retention)
 class RetentionAdmin(AuditedAdmin):
-    list_display = ("__str__", *KEPT, "server_count")
+    list_display = ("__str__", *KEPT, LOGS, "server_count")
     list_select_related = ("group",)
     ordering = ("group__name",)
-    fieldsets = ((None, {"fields": ("group", KEPT)}),)
+    fieldsets = ((None, {"fields": ("group", KEPT, LOGS)}),)
     facts = (_("What there is now"), {"classes": ("beside",), "fields": ("holds_for", "on_disk", "a_day", "oldest")})
     readonly_fields = ("holds_for", "on_disk", "a_day", "oldest")
 
@@ -43,21 +44,23 @@ class RetentionAdmin(AuditedAdmin):
         return (*self.fieldsets, *([self.facts] if obj else []))
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        return {**dict(zip(KEPT, by_settings(), strict=True)), **super().get_changeform_initial_data(request)}
+        return {**_by_settings(), **super().get_changeform_initial_data(request)}
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Says what holds where nobody said anything."""
         if not Retention.objects.filter(group=None).exists():
             text = _t(
                 "Groups without a row of their own keep samples for %(samples)d days, roll-ups by 1 min for"
-                " %(minutes)d, by 15 min for %(quarters)d and by 1 h for %(hours)d, as the settings say."
+                " %(minutes)d, by 15 min for %(quarters)d and by 1 h for %(hours)d, and lines of logs for %(logs)d, as"
+                " the settings say."
             )
-            self.message_user(request, text % by_settings()._asdict(), messages.INFO)
+            days = {**by_settings()._asdict(), "logs": settings.RETENTION_LOGS_DAYS}
+            self.message_user(request, text % days, messages.INFO)
         page: HttpResponse = super().changelist_view(request, extra_context)
         return page
 
     def save_model(self, request: HttpRequest, obj: Retention, form: ModelForm[Retention], change: bool) -> None:
-        before = _days(Retention.objects.get(pk=obj.pk)) if change else list(by_settings())
+        before = _days(Retention.objects.get(pk=obj.pk)) if change else list(_by_settings().values())
         super().save_model(request, obj, form, change)
         for doubt in doubts_of(obj, before):
             self.message_user(request, doubt, messages.WARNING)
@@ -110,7 +113,11 @@ def doubts_of(row: Retention, before: list[int]) -> Iterator[str]:
 
 
 def _days(row: Retention) -> list[int]:
-    return [getattr(row, name) for name in KEPT]
+    return [getattr(row, name) for name in (*KEPT, LOGS)]
+
+
+def _by_settings() -> dict[str, int]:
+    return {**dict(zip(KEPT, by_settings(), strict=True)), LOGS: settings.RETENTION_LOGS_DAYS}
 
 
 def _servers_of(row: Retention) -> QuerySet[Server]:
@@ -125,6 +132,7 @@ def _on_disk(found: Sizes) -> Iterator[tuple[str, str]]:
     names = {60: _t("1 min roll-ups"), 900: _t("15 min roll-ups"), 3600: _t("1 h roll-ups")}
     for step_s, name in names.items():
         yield name, quantity(found.tiers.get(step_s, 0) / MB, "MB")
+    yield _t("logs"), quantity(found.logs / MB, "MB")
 
 
 def _of_a_day(found: Sizes) -> Iterator[tuple[str, str]]:

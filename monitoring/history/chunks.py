@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
 from django.db import connection, transaction
-from django.db.utils import OperationalError
 
+from monitoring.history import partitions_by_day
 from monitoring.history.codec import Ints, pack, unpack_floats, unpack_ints
 from monitoring.history.encode import instants_of, ints_of
 from monitoring.history.frame import Floats
@@ -22,8 +22,6 @@ HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
 SEGMENTS, CHUNKS = "monitoring_segment", "monitoring_chunk"
 TABLES = (SEGMENTS, CHUNKS)
-LOCK_TIMEOUT_MS = 200
-"""How long those who read wait behind us while we wait for those who are reading."""
 _SEGMENT = ("server_id", "starts_at", "first_at", "last_at", "count", "number", "times")
 _SEGMENT_TYPES = ("int8", "timestamptz", "timestamptz", "timestamptz", "int4", "int4", "bytea")
 _CHUNK = ("series_id", "starts_at", "least", "most", "total", "last", "count", "number", "vals")
@@ -41,68 +39,24 @@ class Track(NamedTuple):
 # --- Partitions, one a day --------------------------------------------------------------------------------------------
 
 
-def partition_name(table: str, day: int) -> str:
-    return f"{table}_{datetime.fromtimestamp(day * 86_400, UTC):%Y%m%d}"
-
-
 def ensure_day(day: int) -> None:
     """Make the partitions of this day (since the epoch) where they are missing. For the holder of the lock alone."""
-    with transaction.atomic():
-        for table in TABLES:
-            if not _exists(partition_name(table, day)):
-                make_table(table, partition_name(table, day))
-                attach(table, day)
-
-
-def make_table(table: str, name: str) -> None:
-    """An empty table like `table`; readers do not see it before `attach`."""
-    # The names are made from numbers, here and below, so nothing of a user's gets into this SQL.
-    with connection.cursor() as cursor:
-        cursor.execute(f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)")
-
-
-def attach(table: str, day: int) -> None:
-    start = datetime.fromtimestamp(day * 86_400, UTC)
-    bounds = (start.isoformat(), (start + timedelta(days=1)).isoformat())
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"ALTER TABLE {table} ATTACH PARTITION {partition_name(table, day)} "
-            f"FOR VALUES FROM ('{bounds[0]}') TO ('{bounds[1]}')"
-        )
+    partitions_by_day.ensure(TABLES, day)
 
 
 def days() -> list[int]:
     """The days that have chunks, oldest first."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %s::regclass", [CHUNKS])
-        names = [row[0] for row in cursor.fetchall()]
-    stamps = (datetime.strptime(name.rsplit("_", 1)[1], "%Y%m%d").replace(tzinfo=UTC) for name in names)
-    return sorted(int(stamp.timestamp()) // 86_400 for stamp in stamps)
+    return partitions_by_day.existing(CHUNKS)
 
 
 def drop_day(day: int) -> None:
     """Inside the caller's transaction; raises OperationalError when its lock_timeout is over."""
-    with connection.cursor() as cursor:
-        for table in TABLES:
-            cursor.execute(f"DROP TABLE IF EXISTS {partition_name(table, day)}")
+    partitions_by_day.drop(TABLES, day)
 
 
 def try_drop(day: int) -> bool:
     """Drop a day with all its chunks; False when readers held the tables too long: try again later."""
-    try:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_MS}ms'")
-            drop_day(day)
-    except OperationalError:
-        return False
-    return True
-
-
-def _exists(name: str) -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [name])
-        row = cursor.fetchone()
-    return bool(row and row[0])
+    return partitions_by_day.try_drop(TABLES, day)
 
 
 # --- Writing ----------------------------------------------------------------------------------------------------------

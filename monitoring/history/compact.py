@@ -11,7 +11,7 @@ import structlog
 from django.db import connection, transaction
 from django.db.utils import OperationalError
 
-from monitoring.history import chunks, horizon, rollup
+from monitoring.history import chunks, horizon, partitions_by_day, rollup
 from monitoring.history.chunks import CHUNKS, DAY_MS, SEGMENTS, TABLES, Track
 from monitoring.history.codec import Ints
 from monitoring.history.series import ids_of, in_portions
@@ -53,7 +53,7 @@ def _build(day: int) -> None:
     for table in TABLES:
         with connection.cursor() as cursor:
             cursor.execute(f"DROP TABLE IF EXISTS {_new(table, day)}")
-        chunks.make_table(table, _new(table, day))
+        partitions_by_day.make_table(table, _new(table, day))
     server_ids = list(Server.objects.order_by("pk").values_list("pk", flat=True))
     for some in in_portions(server_ids, SERIES_AT_ONCE):
         owners = {pk: server_id for (server_id, _), pk in ids_of(some).items()}
@@ -82,11 +82,13 @@ def _swap(day: int) -> bool:
     for _ in range(TRIES):
         try:
             with transaction.atomic(), connection.cursor() as cursor:
-                cursor.execute(f"SET LOCAL lock_timeout = '{chunks.LOCK_TIMEOUT_MS}ms'")
+                cursor.execute(f"SET LOCAL lock_timeout = '{partitions_by_day.LOCK_TIMEOUT_MS}ms'")
                 chunks.drop_day(day)
                 for table in TABLES:
-                    cursor.execute(f"ALTER TABLE {_new(table, day)} RENAME TO {chunks.partition_name(table, day)}")
-                    chunks.attach(table, day)
+                    cursor.execute(
+                        f"ALTER TABLE {_new(table, day)} RENAME TO {partitions_by_day.partition_name(table, day)}"
+                    )
+                    partitions_by_day.attach(table, day)
                 horizon.compacted((day + 1) * DAY_MS)
         except OperationalError:
             time.sleep(PAUSE_S)
@@ -97,4 +99,4 @@ def _swap(day: int) -> bool:
 
 
 def _new(table: str, day: int) -> str:
-    return f"{chunks.partition_name(table, day)}_new"
+    return f"{partitions_by_day.partition_name(table, day)}_new"

@@ -8,10 +8,11 @@ from datetime import datetime
 
 from django.db import connection
 
-from monitoring.history import chunks, horizon, partitions
+from monitoring.history import chunks, horizon, partitions, partitions_by_day
 from monitoring.history.chunks import DAY_MS
 from monitoring.models import Segment, WarmFrame
 
+LOGS = ("monitoring_logblock", "monitoring_logsieve", "monitoring_logcount", "monitoring_logpush")
 ROLLUP_PAGES = 2_000
 """Looked at to tell how the tiers share the table of roll-ups; 16 MB."""
 
@@ -19,12 +20,13 @@ ROLLUP_PAGES = 2_000
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """Bytes, all in: of warm and late rows, of chunks, of each tier of roll-ups by the seconds of its step (an
-    estimate). `day_bytes` and `day_samples` are those of the newest compacted day, 0 without one.
+    estimate), and of lines of logs. `day_bytes` and `day_samples` are those of the newest compacted day, 0 without one.
     """
 
     warm: int
     cold: int
     tiers: dict[int, int]
+    logs: int
     day_bytes: int
     day_samples: int
 
@@ -42,6 +44,7 @@ def sizes() -> Sizes:
         warm=whole[partitions.TABLE] + whole[partitions.LATE],
         cold=whole[chunks.SEGMENTS] + whole[chunks.CHUNKS],
         tiers=_tiers(whole["monitoring_rollup"]),
+        logs=sum(whole[table] for table in LOGS),
         day_bytes=day_bytes,
         day_samples=day_samples,
     )
@@ -59,18 +62,18 @@ def _with_partitions() -> dict[str, int]:
         cursor.execute(
             """
             SELECT whole::text, (pg_total_relation_size(whole) + coalesce(
-                (SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits WHERE inhparent = whole), 0
+                (SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree(whole) WHERE relid <> whole), 0
             ))::bigint
             FROM unnest(%s::regclass[]) whole
             """,
-            [[partitions.TABLE, partitions.LATE, *chunks.TABLES, "monitoring_rollup"]],
+            [[partitions.TABLE, partitions.LATE, *chunks.TABLES, "monitoring_rollup", *LOGS]],
         )
         return dict(cursor.fetchall())
 
 
 def _of_day(day: int) -> tuple[int, int]:
     """(bytes, samples) of a day of chunks."""
-    names = [chunks.partition_name(table, day) for table in chunks.TABLES]
+    names = [partitions_by_day.partition_name(table, day) for table in chunks.TABLES]
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT sum(pg_total_relation_size(part))::bigint, (SELECT sum(count) FROM {names[1]}) "  # noqa: S608

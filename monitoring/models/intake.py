@@ -1,4 +1,4 @@
-"""Who may send metrics in, and the jobs that are expected to say that they ran."""
+"""Who may send metrics and lines in, and the jobs that are expected to say that they ran."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ USE = [
     "minute_samples",
     "last_minute_samples",
     "samples",
+    "lines",
     "refused",
     "series_count",
     "series_refused_at",
@@ -27,7 +28,7 @@ USE = [
 
 
 class PushToken(models.Model):
-    """Leave to send metrics of a group's servers. Only the SHA-256 of the token is kept.
+    """Leave to send metrics and lines of a group's servers. Only the SHA-256 of the token is kept.
 
     After a rotation the former token is taken until `former_until`. The second half is written by
     `monitoring.ingest.tokens` alone.
@@ -69,6 +70,7 @@ class PushToken(models.Model):
     minute_samples = models.BigIntegerField(default=0, editable=False)
     last_minute_samples = models.BigIntegerField(_("samples a minute"), default=0, editable=False)
     samples = models.BigIntegerField(_("samples"), default=0, editable=False)
+    lines = models.BigIntegerField(_("lines"), default=0, editable=False)
     refused = models.BigIntegerField(_("refused"), default=0, editable=False)
     series_count = models.PositiveIntegerField(_("series"), default=0, editable=False)
     series_refused_at = models.DateTimeField(_("series refused at"), null=True, editable=False)

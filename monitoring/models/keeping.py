@@ -1,11 +1,10 @@
-"""How long history is kept, and what people took out of it."""
+"""How long history and logs are kept."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from itertools import pairwise
 
-from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -17,13 +16,13 @@ from monitoring.models.server import Server
 
 KEPT = ("samples_days", "minutes_days", "quarters_days", "hours_days")
 """From the finest to the coarsest."""
+LOGS = "logs_days"
 DAYS = [MinValueValidator(1), MaxValueValidator(36_500)]
 
 
 class Retention(models.Model):
-    """Days that samples and roll-ups are kept, of one group or (without a group) of all that have no row of their own.
-
-    Without any row the settings PORTAL_RETENTION_… count.
+    """Days that samples, roll-ups and lines of logs are kept, of one group or (without a group) of all that have no row
+    of their own. Without any row the settings PORTAL_RETENTION_… count.
     """
 
     group = models.OneToOneField(
@@ -39,6 +38,7 @@ class Retention(models.Model):
     minutes_days = models.PositiveIntegerField(_("1 min roll-ups (days)"), validators=DAYS)
     quarters_days = models.PositiveIntegerField(_("15 min roll-ups (days)"), validators=DAYS)
     hours_days = models.PositiveIntegerField(_("1 h roll-ups (days)"), validators=DAYS)
+    logs_days = models.PositiveIntegerField(_("logs (days)"), validators=DAYS, default=30)
 
     history = HistoricalRecords()
 
@@ -86,54 +86,3 @@ class Trimmed(models.Model):
     @property
     def until(self) -> list[datetime]:
         return [getattr(self, column) for column in self.columns()]
-
-
-class ExportState(models.TextChoices):
-    WAITING = "waiting", _("Waiting")
-    RUNNING = "running", _("Running")
-    DONE = "done", _("Done")
-    FAILED = "failed", _("Failed")
-
-
-class Export(models.Model):
-    """History that somebody wants as a file; written by a worker in parts, and forgotten after a day.
-
-    `metrics` are the columns, [metric, labels] of each; `written_until` is how far the parts reach: a killed worker
-    goes on there.
-    """
-
-    person = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
-    server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="+")
-    metrics = models.JSONField(default=list)
-    starts_at = models.DateTimeField()
-    ends_at = models.DateTimeField()
-    format = models.CharField(max_length=4, choices=[("csv", "CSV"), ("json", "JSON")], default="csv")
-    state = models.CharField(max_length=8, choices=ExportState.choices, default=ExportState.WAITING)
-    error = models.CharField(max_length=300, blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
-    leased_until = models.DateTimeField(null=True)
-    written_until = models.DateTimeField(null=True)
-    rows = models.BigIntegerField(default=0)
-    bytes = models.BigIntegerField(default=0)
-
-    class Meta:
-        indexes = [models.Index(fields=["created_at"], name="export_created_at")]
-        verbose_name = _("export")
-        verbose_name_plural = _("exports")
-
-    def __str__(self) -> str:
-        return f"{self.server} {self.starts_at:%F %T} – {self.ends_at:%F %T}"
-
-
-class ExportPart(models.Model):
-    """A gzip member of an export's file; the members one after another are the file."""
-
-    export = models.ForeignKey(Export, on_delete=models.CASCADE, related_name="parts")
-    number = models.IntegerField()
-    body = models.BinaryField()
-
-    class Meta:
-        constraints = [models.UniqueConstraint(fields=["export", "number"], name="export_part_once")]
-
-    def __str__(self) -> str:
-        return f"{self.export_id}/{self.number}"

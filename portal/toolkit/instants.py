@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import overload
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.utils.safestring import SafeString
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @overload
@@ -21,6 +23,22 @@ def at_ms(instant: datetime | None) -> int | None:
 
 def from_ms(milliseconds: int) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+@overload
+def at_ns(instant: datetime) -> int: ...
+@overload
+def at_ns(instant: None) -> None: ...
+@overload
+def at_ns(instant: datetime | None) -> int | None: ...
+def at_ns(instant: datetime | None) -> int | None:
+    """Exact: no float has the nanoseconds of today."""
+    return None if instant is None else (instant - EPOCH) // timedelta(microseconds=1) * 1000
+
+
+def from_ns(nanoseconds: int) -> datetime:
+    """What is less than a microsecond is cut off."""
+    return EPOCH + timedelta(microseconds=nanoseconds // 1000)
 
 
 def iso(instant: datetime) -> str:

@@ -18,7 +18,7 @@ from tests.cast import Cast, make_cast, sign_in
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("empty_redis")]
 
 ADD, LIST = reverse("admin:monitoring_retention_add"), reverse("admin:monitoring_retention_changelist")
-DAYS = {"samples_days": 30, "minutes_days": 90, "quarters_days": 400, "hours_days": 1826}
+DAYS = {"samples_days": 30, "minutes_days": 90, "quarters_days": 400, "hours_days": 1826, "logs_days": 30}
 
 
 @pytest.fixture
@@ -43,8 +43,12 @@ def test_a_group_gets_a_retention_of_its_own_and_its_history_says_who_changed_it
 
 
 def test_without_a_row_the_page_says_what_the_settings_say(admin: Client) -> None:
-    assert "keep samples for 14 days" in admin.get(LIST).content.decode()
-    assert 'value="14"' in admin.get(ADD).content.decode()
+    said = admin.get(LIST).content.decode()
+    assert "keep samples for 14 days" in said
+    assert "lines of logs for 30" in said
+    form = admin.get(ADD).content.decode()
+    assert 'value="14"' in form
+    assert 'name="logs_days" value="30"' in form
 
 
 @pytest.mark.parametrize(
@@ -54,6 +58,7 @@ def test_without_a_row_the_page_says_what_the_settings_say(admin: Client) -> Non
         ("quarters_days", 89, "At least 90"),
         ("hours_days", 399, "At least 400"),
         ("samples_days", 0, "greater than or equal to 1"),
+        ("logs_days", 0, "greater than or equal to 1"),
     ],
 )
 def test_days_that_make_no_sense_are_refused_at_their_field(

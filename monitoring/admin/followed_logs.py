@@ -1,0 +1,34 @@
+"""What the portal follows of logs by itself, and what it may not read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from monitoring.models import FollowedLog
+from portal.toolkit.sentence import say
+
+
+@admin.register(FollowedLog)
+class FollowedLogAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """To look at: there is nothing to configure."""
+
+    list_display = ("machine", "what", "lines", "read_at", "what_is_wrong")
+    list_filter = ("what",)
+    fields = readonly_fields = ("machine", "what", "lines", "read_at", "what_is_wrong")
+
+    @admin.display(description=_("problem"))
+    def what_is_wrong(self, followed: FollowedLog) -> str:
+        return say(followed.problem)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

@@ -1,0 +1,1 @@
+"""Lines of logs: taken, kept, searched, shown while they come."""
