@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
+from monitoring import shippers
 from monitoring.ingest import tokens
 from monitoring.models import Collector, Job, PushToken, Series, Server, ServerGroup, ServerKind, Source
 from portal.toolkit.sentence import say
@@ -97,7 +98,7 @@ def arrival_of_token(token: PushToken) -> Arrival:
     """One query."""
     sent = Series.objects.filter(pushed_by=token).order_by().values("server_id")
     servers = list(Server.objects.filter(pk__in=sent).order_by("name")[:SHOWN])
-    if servers or token.samples:
+    if servers or token.samples or token.lines:
         return Arrival(True, servers)
     if token.refused:
         return Arrival(False, problem=_("What came was refused: the sender was told why."))
@@ -115,7 +116,14 @@ def arrival_of_job(job: Job) -> Arrival:
 
 def commands_for(way: str, url: str, token: str) -> list[Command]:
     """What sends in this `way`, to the portal at `url`; [] for what is read and for jobs."""
-    make = {"agent": _agent, "curl": _curl, "prometheus": _prometheus, "otlp": _otlp}.get(way)
+    makers = {
+        "agent": _agent,
+        "curl": _curl,
+        "prometheus": _prometheus,
+        "otlp": _otlp,
+        "logs": shippers.commands,
+    }
+    make = makers.get(way)
     return make(url, token) if make else []
 
 
@@ -133,6 +141,10 @@ def _agent(url: str, token: str) -> list[Command]:
         Command(
             _("Let it run always, as a service with an account of its own; without sudo it is a service of yours:"),
             f"sudo {run} --install && rm openmanager.token",
+        ),
+        Command(
+            _("Or with its logs: the journal, and files by patterns, through rotation and restarts:"),
+            f"sudo {run} --journal --file '/var/log/nginx/*.log' --install && rm openmanager.token",
         ),
     ]
 

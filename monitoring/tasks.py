@@ -9,11 +9,14 @@ from monitoring import hot, states
 from monitoring.collectors import run
 from monitoring.collectors.found import forget_gone
 from monitoring.exports import writing
+from monitoring.following.follow import follow_quietly
 from monitoring.history.compact import compact_due
 from monitoring.history.late import merge_late
 from monitoring.history.retention import apply_retention
 from monitoring.history.seal import seal_due
 from monitoring.ingest import heartbeat, receipts
+from monitoring.logs.merge import merge_due
+from monitoring.logs.trim import forget_old_lines
 from monitoring.simulation.fleet import simulate_due
 
 
@@ -31,6 +34,11 @@ def collect_task() -> None:
 def freshness_task() -> None:
     hot.rebuild_recent(timezone.now())
     states.sweep()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def follow_task() -> None:
+    follow_quietly(timezone.now())
 
 
 @shared_task  # type: ignore[untyped-decorator]
@@ -59,6 +67,16 @@ def merge_late_task() -> None:
 @shared_task  # type: ignore[untyped-decorator]
 def compact_task() -> None:
     compact_due(timezone.now())
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def merge_logs_task() -> None:
+    merge_due(timezone.now())
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def forget_logs_task() -> None:
+    forget_old_lines(timezone.now())
 
 
 @shared_task  # type: ignore[untyped-decorator]

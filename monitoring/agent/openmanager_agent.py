@@ -6,6 +6,8 @@ One file, Python 3.7 or newer, nothing to install. It only makes connections, ne
     python3 agent.py --url https://monitor.example.org --token-file token --check      does it work?
     sudo python3 agent.py --url https://monitor.example.org --token-file token --install
 
+With --journal and --file it also sends what the machine writes into its logs.
+
 While the portal is away the frames wait on the disk, for three days at most, and are sent when it is back.
 """
 
@@ -15,11 +17,15 @@ While the portal is away the frames wait on the disk, for three days at most, an
 from __future__ import annotations
 
 import argparse
+import calendar
 import collections
 import contextlib
 import email.utils
 import getpass
+import glob
 import gzip
+import hashlib
+import io
 import json
 import math
 import os
@@ -32,6 +38,7 @@ import shutil
 import signal
 import socket
 import ssl
+import stat
 import subprocess
 import sys
 import tempfile
@@ -40,7 +47,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from typing import Any, Callable, Dict, Iterable, Iterator, NamedTuple, NoReturn
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, NoReturn, Tuple
 
 VERSION = "1"
 NAME = "openmanager-agent"
@@ -454,10 +461,12 @@ class Spool:
     SEGMENT_S = 3600.0
     AGE_S = 3 * 86400.0
     SYNC_S = 30.0
-    NAME = re.compile(r"frames-(\d{10})\.jsonl")
 
-    def __init__(self, folder: str, most_bytes: int) -> None:
+    def __init__(self, folder: str, most_bytes: int, what: str = "frames") -> None:
+        """`what` names the files too: two spools may share a folder."""
         self._folder = folder
+        self._what = what
+        self._name = re.compile(what + r"-(\d{10})\.jsonl")
         self._most_bytes = max(most_bytes, 2 * self.SEGMENT_BYTES)
         self._segments: collections.deque[Segment] = collections.deque()
         self._file: Any | None = None
@@ -471,7 +480,7 @@ class Spool:
     def _find(self) -> None:
         """The segments of an earlier life. How old they are only the clock of the machine knows, which may be wrong."""
         try:
-            names = sorted(filter(self.NAME.fullmatch, os.listdir(self._folder)))
+            names = sorted(filter(self._name.fullmatch, os.listdir(self._folder)))
         except OSError:
             return
         for name in names:
@@ -505,9 +514,9 @@ class Spool:
     def _begin(self) -> None:
         self._end()
         os.makedirs(self._folder, 0o700, exist_ok=True)
-        last = self.NAME.fullmatch(os.path.basename(self._segments[-1].path)) if self._segments else None
+        last = self._name.fullmatch(os.path.basename(self._segments[-1].path)) if self._segments else None
         number = int(last.group(1)) + 1 if last else 1
-        path = os.path.join(self._folder, f"frames-{number:010d}.jsonl")
+        path = os.path.join(self._folder, f"{self._what}-{number:010d}.jsonl")
         opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC, 0o600)
         self._file = os.fdopen(opened, "wb", 0)
         self._begun = time.monotonic()
@@ -531,16 +540,20 @@ class Spool:
             with contextlib.suppress(OSError):
                 os.fsync(self._file.fileno())
 
+    def size(self) -> int:
+        """In bytes."""
+        return sum(segment.size for segment in self._segments)
+
     def _keep_bounds(self) -> None:
         limit = time.monotonic() - self.AGE_S
         while len(self._segments) > 1:
             too_old = self._segments[0].touched < limit
-            if not too_old and sum(segment.size for segment in self._segments) <= self._most_bytes:
+            if not too_old and self.size() <= self._most_bytes:
                 return
             lost = self._lines_of_oldest()
             self._drop_oldest()
             why = "waited three days" if too_old else "more than the spool may hold"
-            say(f"dropped the oldest {lost} frames: {why}")
+            say(f"dropped the oldest {lost} {self._what}: {why}")
 
     def _lines_of_oldest(self) -> int:
         with contextlib.suppress(OSError), open(self._segments[0].path, "rb") as file:
@@ -573,6 +586,15 @@ class Spool:
             self._drop_oldest()  # all of it was sent, or nothing could be written into it
         return []
 
+    def last(self) -> bytes | None:
+        """The newest line that is whole; None when nothing waits."""
+        for segment in reversed(self._segments):
+            with contextlib.suppress(OSError), open(segment.path, "rb") as file:
+                whole = [line for line in file.read().splitlines(True)[-2:] if _is_whole(line)]
+                if whole:
+                    return whole[-1].rstrip(b"\n")
+        return None
+
     def _read_more(self) -> None:
         try:
             with open(self._segments[0].path, "rb") as file:
@@ -583,7 +605,7 @@ class Spool:
             lines = []
         for line in lines:
             self._read_to += len(line)
-            if _is_frame(line):
+            if _is_whole(line):
                 self._head.append((line.rstrip(b"\n"), self._read_to))
             else:
                 say("left out a line of the spool that was only half written")
@@ -596,7 +618,7 @@ class Spool:
                 self.peek(1)  # throws away what has no more lines
 
 
-def _is_frame(line: bytes) -> bool:
+def _is_whole(line: bytes) -> bool:
     try:
         return line.endswith(b"\n") and isinstance(json.loads(line.decode()), dict)
     except ValueError:
@@ -661,6 +683,699 @@ class Outbox:
             self._spool.close()
 
 
+# --- What others write into logs --------------------------------------------------------------------------------------
+
+LONGEST_LINE = 64 * KB
+"""Bytes of a line, and of a stack trace, that are sent; the portal keeps no more."""
+PACKED_FILES = (".gz", ".xz", ".zst", ".bz2", ".lz4", ".zip", ".Z", ".journal")
+
+
+class Entry(NamedTuple):
+    """A line as it is sent. `at_ns` is epoch nanoseconds; `facts` what is known of it besides, by name."""
+
+    source: str
+    at_ns: int
+    text: str
+    facts: Dict[str, str]  # noqa: UP006 (it is evaluated, by old Pythons too)
+
+
+_ISO = r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(?:[.,](\d{1,9}))?\d* ?(Z|UTC|GMT|[+-]\d\d:?\d\d)"
+_ISO_FIRST = re.compile(r"\[?" + _ISO + r"(?=$|[^\d:])")
+_ISO_NAMED = re.compile(r'"(?:@?timestamp|time|ts|date)" ?: ?"' + _ISO + '"')
+_WEB_SERVER = re.compile(r"\[(\d\d)/([A-Z][a-z]{2})/(\d{4}):(\d\d):(\d\d):(\d\d) ([+-]\d{4})\]")
+_MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"
+_HEAD = 400
+_OLDEST_S, _FUTURE_S = 30 * 86400.0, 300.0
+
+
+def instant_in(text: str, now_ns: int) -> int | None:
+    """When a line says that it was written, in epoch ns, if it does so with a time zone, and can be believed."""
+    head = text[:_HEAD]
+    found = _ISO_FIRST.match(head) or _ISO_NAMED.search(head)
+    try:
+        at_ns = _iso_ns(*found.groups()) if found else _web_server_ns(head)
+    except (ValueError, OverflowError):
+        return None
+    if at_ns is None or not now_ns - _OLDEST_S * 1e9 < at_ns < now_ns + _FUTURE_S * 1e9:
+        return None
+    return at_ns
+
+
+def _iso_ns(year: str, month: str, day: str, hour: str, minute: str, second: str, part: str | None, zone: str) -> int:
+    moment = (int(year), int(month), int(day), int(hour), int(minute), int(second), 0, 0, 0)
+    seconds = calendar.timegm(moment) - _offset_s(zone)
+    return seconds * 10**9 + int((part or "").ljust(9, "0"))
+
+
+def _web_server_ns(head: str) -> int | None:
+    found = _WEB_SERVER.search(head)
+    if not found:
+        return None
+    day, month, year, hour, minute, second, zone = found.groups()
+    number = _MONTHS.index(month) // 3 + 1
+    return _iso_ns(year, str(number), day, hour, minute, second, None, zone)
+
+
+def _offset_s(zone: str) -> int:
+    if zone[0] not in "+-":
+        return 0
+    seconds = int(zone[1:3]) * 3600 + int(zone[-2:]) * 60
+    return -seconds if zone[0] == "-" else seconds
+
+
+class Instants:
+    """Tells apart lines that were written in the same instant: each is a nanosecond after the one before."""
+
+    def __init__(self) -> None:
+        self._last = 0
+        self._same = 0
+
+    def __call__(self, at_ns: int) -> int:
+        self._same = self._same + 1 if at_ns == self._last else 0
+        self._last = at_ns
+        return at_ns + self._same
+
+
+class Trace:
+    """Lines that are one: a line, and what is indented below it or goes on with a stack trace."""
+
+    MOST_LINES = 1000
+    _GOES_ON = (
+        "Traceback (most recent call last)",
+        "During handling of the above exception",
+        "The above exception was the direct cause",
+        "Caused by: ",
+        "Suppressed: ",
+    )
+
+    def __init__(self, text: str) -> None:
+        self._lines = [text]
+        self._size = len(text)
+        self._is_python = text.startswith("Traceback (")
+
+    def takes(self, text: str) -> bool:
+        """Whether the line belongs to this; then it is taken."""
+        ends = self._is_python and not text[:1].isspace() and self._lines[-1][:1].isspace()
+        belongs = text[:1].isspace() or text.startswith(self._GOES_ON) or ends
+        if not belongs or len(self._lines) >= self.MOST_LINES or self._size + len(text) > LONGEST_LINE:
+            return False
+        self._is_python = text.startswith("Traceback (") or (self._is_python and not ends)
+        self._lines.append(text)
+        self._size += len(text) + 1
+        return True
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self._lines)
+
+
+class Followed:
+    """A file that is read as it grows. `at` is where the first byte stands that was not handed on yet.
+
+    A line is handed on when its end was written, and when what follows does not belong to it: half a second later.
+    """
+
+    CHUNK = 256 * KB
+    JOIN_S = 0.5
+    HEAD = 128
+
+    def __init__(self, path: str, source: str, file: Any, at: int, joins: bool = True) -> None:
+        self.path, self.source, self.at = path, source, at
+        self._file = file
+        self._joins = joins
+        status = os.fstat(file.fileno())
+        self.identity = (status.st_dev, status.st_ino)
+        self.head = head_of(file, self.HEAD)
+        self.quiet_since = time.monotonic()
+        self._instants = Instants()
+        self._begin(at)
+
+    def _begin(self, at: int) -> None:
+        self.at = self._read_to = at
+        self._half = b""
+        self._left_out = 0
+        self._trace: Trace | None = None
+        self._trace_began_ns = 0
+        self._trace_left_out = 0
+        self._ended_at = at
+
+    def read(self) -> list[Entry]:
+        """What was finished since; of at most CHUNK bytes of the file. Raises OSError."""
+        entries = self._after_truncation()
+        self._file.seek(self._read_to)
+        chunk = self._file.read(self.CHUNK)
+        if chunk:
+            self.quiet_since = time.monotonic()
+        for part in _lines(chunk):
+            entries += self._take(part)
+        if not chunk and self._trace and time.monotonic() - self.quiet_since > self.JOIN_S:
+            entries += self._hand_on()
+        return entries
+
+    def _after_truncation(self) -> list[Entry]:
+        """The file may have been emptied, or emptied and written anew beyond where we stand."""
+        size = os.fstat(self._file.fileno()).st_size
+        if size == self._read_to:
+            return []
+        head = head_of(self._file, self.HEAD)
+        same = size >= self._read_to and head[: len(self.head)] == self.head
+        self.head = head
+        if same:
+            return []
+        entries = self._hand_on()
+        self._begin(0)
+        return entries
+
+    def _take(self, part: bytes) -> list[Entry]:
+        self._read_to += len(part)
+        room = LONGEST_LINE - len(self._half)
+        whole = part.endswith(b"\n")
+        body = part[:-1] if whole else part
+        self._half += body[:room]
+        self._left_out += max(0, len(body) - room)
+        return self._line() if whole else []
+
+    def _line(self) -> list[Entry]:
+        text = self._half.decode("utf-8", "replace").rstrip("\r")
+        left_out, self._half, self._left_out = self._left_out, b"", 0
+        entries: list[Entry] = []
+        if text.strip() and not (self._trace and not left_out and self._trace.takes(text)):
+            entries = self._hand_on()
+            self._trace, self._trace_left_out = Trace(text), left_out
+            self._trace_began_ns = time.time_ns()
+        self._ended_at = self._read_to
+        if self._trace is None:
+            self.at = self._ended_at
+        return entries if self._joins else entries + self._hand_on()
+
+    def _hand_on(self) -> list[Entry]:
+        """The line that waited whether more belongs to it."""
+        if self._trace is None:
+            return []
+        text, now_ns = self._trace.text, self._trace_began_ns
+        facts = {"filename": self.path}
+        if self._trace_left_out:
+            facts["cut_bytes"] = str(self._trace_left_out)
+        self.at, self._trace = self._ended_at, None
+        at_ns = instant_in(text, now_ns)
+        return [Entry(self.source, self._instants(now_ns if at_ns is None else at_ns), text, facts)]
+
+    def finish(self) -> list[Entry]:
+        """What is left of a file that nobody writes any more: its last line may have no end."""
+        entries = self._line() if self._half else []
+        return entries + self._hand_on()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def place(self) -> dict[str, Any]:
+        """What is remembered of it."""
+        return {
+            "path": self.path,
+            "device": self.identity[0],
+            "inode": self.identity[1],
+            "at": self.at,
+            "head_bytes": len(self.head),
+            "head": hashlib.sha256(self.head).hexdigest(),
+        }
+
+
+def _lines(chunk: bytes) -> list[bytes]:
+    """Ended by line feeds alone: bytes.splitlines knows more ends."""
+    lines = [line + b"\n" for line in chunk.split(b"\n")]
+    last = lines.pop()[:-1]
+    return [*lines, last] if last else lines
+
+
+def head_of(file: Any, size: int) -> bytes:
+    file.seek(0)
+    head: bytes = file.read(size)
+    return head
+
+
+def is_same_file(file: Any, place: dict[str, Any]) -> bool:
+    """Whether an open file is the one of the place: its number alone may belong to a new file by now."""
+    status = os.fstat(file.fileno())
+    if (status.st_dev, status.st_ino) != (place["device"], place["inode"]) or status.st_size < place["at"]:
+        return False
+    head = head_of(file, place["head_bytes"])
+    return hashlib.sha256(head).hexdigest() == str(place["head"])
+
+
+class Files:
+    """Follows every file that the patterns name, also through rotation, and from where an earlier life left it.
+
+    A pattern is (source, glob); without a source the name of the file is one. Files that a new pattern finds are
+    followed from their end, later ones from their begin.
+    """
+
+    SCAN_S = 2.0
+    LEFT_S = 30.0
+    MOST = 200
+    PLACES = 1000
+
+    def __init__(
+        self,
+        patterns: list[tuple[str, str]],
+        remembered: dict[str, Any],
+        from_start: bool = False,
+        joins: bool = True,
+        tell: Callable[[str, str], None] = lambda subject, text: None,
+    ) -> None:
+        self._patterns = patterns
+        self._from_start = from_start
+        self._joins = joins
+        self._tell = tell
+        self._known = {tuple(pattern) for pattern in remembered.get("patterns", [])}
+        self._places: list[dict[str, Any]] = list(remembered.get("places", []))
+        self._open: dict[tuple[int, int], Followed] = {}
+        self._left: set[tuple[int, int]] = set()
+        self._scanned = -math.inf
+        self._first = 0
+        self.unreadable: dict[str, str] = {}
+
+    def poll(self, most_bytes: int) -> list[Entry]:
+        """Lines that were finished since, of about so many bytes; each file has its turn."""
+        if time.monotonic() - self._scanned > self.SCAN_S:
+            self._scan()
+        entries: list[Entry] = []
+        size = 0
+        followed = list(self._open.values())
+        for number in range(len(followed)):
+            some = self._read(followed[(self._first + number) % len(followed)])
+            entries += some
+            size += sum(len(entry.text) for entry in some)
+            if size >= most_bytes:
+                self._first += number + 1
+                break
+        return entries
+
+    def _read(self, followed: Followed) -> list[Entry]:
+        try:
+            entries = followed.read()
+        except OSError as error:
+            self._tell(followed.path, f"cannot read {followed.path}: {error.strerror}")
+            self._close(followed)
+            return []
+        if followed.identity in self._left and time.monotonic() - followed.quiet_since > self.LEFT_S:
+            entries += followed.finish()
+            self._close(followed)
+        return entries
+
+    def _close(self, followed: Followed) -> None:
+        self._left.discard(followed.identity)
+        self._open.pop(followed.identity, None)
+        followed.close()
+
+    def _scan(self) -> None:
+        self._scanned = time.monotonic()
+        self.unreadable = {}
+        found = self._found()
+        for path, (source, is_new, identity) in found.items():
+            if identity in self._open:
+                self._open[identity].path = path
+                continue
+            try:
+                self._follow(path, source, is_new)
+            except OSError as error:
+                self.unreadable[path] = f"{path}: {error.strerror}"
+                self._tell(path, f"cannot read {path}: {error.strerror}. {reading_hint()}")
+        here = {identity for _, _, identity in found.values()}
+        self._left = {identity for identity in self._open if identity not in here}
+        self._known = {*self._known, *self._patterns}
+
+    def _found(self) -> dict[str, tuple[str, bool, tuple[int, int]]]:
+        """By path: the source, whether its pattern is new, and the file's identity; those written last, if too many."""
+        found: dict[str, tuple[str, bool, tuple[int, int]]] = {}
+        changed: dict[str, float] = {}
+        for source, pattern in self._patterns:
+            is_new = (source, pattern) not in self._known
+            for path in glob.glob(pattern, recursive=True):
+                with contextlib.suppress(OSError):
+                    status = os.stat(path)
+                    if path not in found and stat.S_ISREG(status.st_mode) and not path.endswith(PACKED_FILES):
+                        found[path] = (source, is_new, (status.st_dev, status.st_ino))
+                        changed[path] = status.st_mtime
+        if len(found) > self.MOST:
+            self._tell("most", f"{len(found)} files are too many: the {self.MOST} written last are followed")
+            newest = sorted(found, key=lambda path: -changed[path])[: self.MOST]
+            found = {path: found[path] for path in newest}
+        return found
+
+    def _follow(self, path: str, source: str, is_new: bool) -> None:
+        file = open(path, "rb", 0)  # noqa: SIM115 (it is followed for as long as it is there)
+        source = source or os.path.basename(path)
+        place = next((place for place in self._places if is_same_file(file, place)), None)
+        former = [each for each in self._places if each["path"] == path]
+        self._places = [each for each in self._places if each is not place and each not in former]
+        if place is not None:
+            at = place["at"]
+        elif former:
+            at = 0
+        else:
+            at = end_of(file) if is_new and not self._from_start else 0
+        self._begin(Followed(path, source, file, at, self._joins))
+        for each in former:
+            if each is not place:
+                self._finish_moved(each, source)
+
+    def _begin(self, followed: Followed) -> None:
+        if followed.identity in self._open:
+            followed.close()
+        else:
+            self._open[followed.identity] = followed
+
+    def _finish_moved(self, place: dict[str, Any], source: str) -> None:
+        """The file was rotated while nobody looked: what is left of the old one is beside the new one."""
+        folder = os.path.dirname(place["path"])
+        for name in os.listdir(folder or "."):
+            path = os.path.join(folder, name)
+            with contextlib.suppress(OSError):
+                if os.stat(path).st_ino == place["inode"]:
+                    file = open(path, "rb", 0)  # noqa: SIM115 (it is followed until it is at its end)
+                    if is_same_file(file, place):
+                        self._begin(Followed(path, source, file, place["at"], self._joins))
+                        return
+                    file.close()
+
+    def remembered(self) -> dict[str, Any]:
+        """From where another life goes on, as JSON can say it."""
+        places = [*self._places, *(followed.place() for followed in self._open.values())]
+        return {"patterns": sorted(map(list, self._known)), "places": places[-self.PLACES :]}
+
+    def close(self) -> None:
+        for followed in self._open.values():
+            followed.close()
+        self._open.clear()
+
+
+def end_of(file: Any) -> int:
+    """Behind the last line that is finished: half a line there will be finished soon."""
+    size = file.seek(0, os.SEEK_END)
+    begin = max(0, size - LONGEST_LINE)
+    file.seek(begin)
+    last = file.read(size - begin).rfind(b"\n")
+    return int(begin + last + 1) if last >= 0 else int(begin)
+
+
+def reading_hint() -> str:
+    who = getpass.getuser() if hasattr(os, "geteuid") else "this account"
+    return f"May {who} read it? Groups that may are mostly adm and systemd-journal"
+
+
+class Journal:
+    """What journalctl tells. `cursor` is the last entry that was handed on; "" begins with what is written next."""
+
+    FIELDS = "MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_COMM,_PID,_SYSTEMD_UNIT"
+    LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
+    PAUSE_S = 60.0
+    PATIENCE_S = 10.0
+    LONGEST = 4 * MB
+
+    def __init__(
+        self,
+        cursor: str,
+        from_start: bool = False,
+        follows: bool = True,
+        tell: Callable[[str, str], None] = lambda subject, text: None,
+    ) -> None:
+        """`follows`: goes on for ever; else it ends with the newest entry, and the next poll asks again."""
+        self.cursor = cursor
+        self._follows = follows
+        self._from_start = from_start
+        self._tell = tell
+        self._process: subprocess.Popen[bytes] | None = None
+        self._rest = b""
+        self._not_before = -math.inf
+        self._instants = Instants()
+
+    def poll(self, most_bytes: int) -> list[Entry]:
+        """Entries that were written since, of about so many bytes."""
+        if self._process is None and not self._start():
+            return []
+        entries: list[Entry] = []
+        size = 0
+        while size < most_bytes:
+            chunk = self._read()
+            if chunk is None:
+                break
+            if not chunk:
+                self._ended()
+                break
+            size += len(chunk)
+            entries += self._entries(chunk)
+        return entries
+
+    def _start(self) -> bool:
+        if time.monotonic() < self._not_before:
+            return False
+        try:
+            if not self.cursor and not self._from_start:
+                self.cursor = self._newest()
+            where = ["--after-cursor", self.cursor] if self.cursor else []
+            tail = ["--follow"] if self._follows else []
+            self._process = subprocess.Popen(
+                self._command(*tail, "--no-tail", *where),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            self._tell("journal", f"cannot read the journal: {error}")
+            self._not_before = time.monotonic() + self.PAUSE_S
+            return False
+        if self._follows:
+            os.set_blocking(self._process.stdout.fileno(), False)  # type: ignore[union-attr]
+        return True
+
+    def _command(self, *more: str) -> list[str]:
+        # --all: long fields would be left out.
+        return [
+            "journalctl",
+            "--no-pager",
+            "--all",
+            "--output=json",
+            "--output-fields=" + self.FIELDS,
+            *more,
+        ]
+
+    def _newest(self) -> str:
+        """The cursor of the newest entry, "" when there is none."""
+        done = subprocess.run(self._command("--lines=1"), capture_output=True, timeout=30, check=False)
+        if b"not seeing messages" in done.stderr:
+            self._tell("partly", f"the journal shows only a part of its messages. {reading_hint()}")
+        try:
+            return str(json.loads(done.stdout.decode("utf-8", "replace").splitlines()[-1])["__CURSOR"])
+        except (ValueError, KeyError, IndexError):
+            return ""
+
+    def _read(self) -> bytes | None:
+        """b"" at the end; None when there is nothing more for now."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        output = self._process.stdout.fileno()
+        is_ready = select.select([output], [], [], 0 if self._follows else self.PATIENCE_S)[0]
+        return os.read(output, 64 * KB) if is_ready else None
+
+    def _ended(self) -> None:
+        """It was killed, or says why it cannot."""
+        process, self._process, self._rest = self._process, None, b""
+        assert process is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        said = process.stderr.read().decode("utf-8", "replace").strip().splitlines()
+        process.stdout.close()
+        process.stderr.close()
+        code = process.wait()
+        if code != 0 or self._follows:
+            self._not_before = time.monotonic() + self.PAUSE_S
+        if code > 0:
+            words = said[-1].rstrip(".") if said else f"journalctl ended with {code}"
+            self._tell("journal", f"cannot read the journal: {words}. {reading_hint()}")
+
+    def _entries(self, chunk: bytes) -> list[Entry]:
+        lines = (self._rest + chunk).split(b"\n")
+        self._rest = lines.pop()
+        if len(self._rest) > self.LONGEST:
+            self._rest = b"{"  # no JSON any more, whatever follows
+        return [entry for line in lines for entry in self._entry(line)]
+
+    def _entry(self, line: bytes) -> list[Entry]:
+        try:
+            said = json.loads(line.decode("utf-8", "replace"))
+            at_ns = int(said["__REALTIME_TIMESTAMP"]) * 1000
+            self.cursor = str(said["__CURSOR"])
+        except (ValueError, KeyError, TypeError):
+            return []
+        text = _field(said.get("MESSAGE")).rstrip()
+        if not text:
+            return []
+        facts = {"unit": _field(said.get("_SYSTEMD_UNIT")), "pid": _field(said.get("_PID"))}
+        priority = _field(said.get("PRIORITY"))
+        if priority in list("01234567"):
+            facts["level"] = self.LEVELS[int(priority)]
+        cut = len(text) - LONGEST_LINE
+        if cut > 0:
+            text, facts["cut_bytes"] = text[:LONGEST_LINE], str(cut)
+        named = _field(said.get("SYSLOG_IDENTIFIER")) or facts["unit"] or _field(said.get("_COMM")) or "journal"
+        return [Entry(named, self._instants(at_ns), text, {name: fact for name, fact in facts.items() if fact})]
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+
+def _field(value: object) -> str:
+    """A field of the journal is text, or the numbers of its bytes; one that is said more than once is a list."""
+    if isinstance(value, list):
+        if value and all(isinstance(number, int) for number in value):
+            return bytes(number & 255 for number in value).decode("utf-8", "replace")
+        return _field(value[0]) if value else ""
+    return value if isinstance(value, str) else ""
+
+
+class Shelf:
+    """Lines that wait, in their order, in batches; with each batch stands from where reading goes on behind it.
+
+    A batch is on the disk before the place that was read is: a kill in between repeats nothing, because the place is
+    in the batch too. A batch that is sent again is cut into the same bodies again.
+    """
+
+    def __init__(self, spool: Spool, path: str, most_bytes: int) -> None:
+        self._spool = spool
+        self._path = path
+        self._most_bytes = most_bytes
+        self._lock = threading.Lock()
+        self._unwritten: bytes | None = None
+        self._head = b""
+        self._entries: list[bytes] = []
+        self._repeats = Repeats()
+        self.news = threading.Event()
+
+    def remembered(self) -> dict[str, Any]:
+        """Where an earlier life stood. Asked for once, before anything is put."""
+        known: dict[str, Any] = {}
+        with contextlib.suppress(OSError, ValueError), open(self._path, encoding="utf-8") as file:
+            said = json.load(file)
+            known = said if isinstance(said, dict) else {}
+        last = self._spool.last()
+        return {**known, **json.loads(last.decode())["to"]} if last is not None else known
+
+    def is_full(self) -> bool:
+        """Then nothing more is read: lines wait where they were written."""
+        with self._lock:
+            full = self._unwritten is not None or self._spool.size() >= self._most_bytes
+        if full:
+            self._repeats.say("full", "lines wait where they were written: what waits here already is all it may be")
+        else:
+            self._repeats.over("full", "lines are read again")
+        return full
+
+    def put(self, entries: list[Entry], to: dict[str, Any]) -> None:
+        """In order, with from where to go on behind them; not when it is full. No lines: only from where."""
+        line = json.dumps({"to": to, "entries": entries}, ensure_ascii=False, separators=(",", ":"))
+        batch = line.encode("utf-8", "replace")
+        with self._lock:
+            try:
+                if entries:
+                    self._spool.append(batch)
+                _write(self._path, json.dumps(to).encode(), 0o600)
+            except OSError as error:
+                self._unwritten = batch if entries else None
+                self._repeats.say("spool", f"cannot write down which lines wait: {error}")
+            else:
+                self._repeats.over("spool", "lines that wait can be written down again")
+        self.news.set()
+
+    def batch(self, most: int) -> list[bytes]:
+        """At most `most` lines to send, the oldest first. They stay until they are `done`."""
+        with self._lock:
+            self.news.clear()
+            while not self._entries:
+                waiting = self._spool.peek(1) or ([self._unwritten] if self._unwritten else [])
+                if not waiting:
+                    return []
+                self._take(waiting[0])
+            return self._entries[:most]
+
+    def _take(self, batch: bytes) -> None:
+        self._head = batch
+        entries = json.loads(batch.decode()).get("entries") or []
+        self._entries = [json.dumps(entry, ensure_ascii=False).encode("utf-8", "replace") for entry in entries]
+        if not self._entries:
+            self._forget()
+
+    def done(self, lines: list[bytes]) -> None:
+        """They were taken, or are given up."""
+        with self._lock:
+            del self._entries[: len(lines)]
+            if not self._entries:
+                self._forget()
+
+    def _forget(self) -> None:
+        self._spool.forget({self._head})
+        if self._unwritten == self._head:
+            self._unwritten = None
+
+    def sync(self) -> None:
+        with self._lock:
+            self._spool.sync()
+
+    def close(self) -> None:
+        with self._lock:
+            self._spool.close()
+
+
+class LogReader(threading.Thread):
+    """Reads what is followed and puts it on the shelf, twice a second, or at once while there is more."""
+
+    PAUSE_S = 0.5
+    BATCH_BYTES = 256 * KB
+
+    def __init__(self, shelf: Shelf, files: Files, journal: Journal | None, remembered: dict[str, Any]) -> None:
+        super().__init__(name="log reader", daemon=True)
+        self._shelf = shelf
+        self._files = files
+        self._journal = journal
+        self._remembered = dict(remembered)
+        self._has_begun = False
+        self._repeats = Repeats()
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        while not self._over.is_set():
+            try:
+                more = self.step()
+            except Exception as error:  # the loop must outlive what nobody thought of
+                self._repeats.say("broken", f"reading logs failed: {error!r}")
+                more = False
+            if not more:
+                self._over.wait(self.PAUSE_S)
+
+    def step(self) -> bool:
+        """Whether there was something."""
+        if self._shelf.is_full():
+            return False
+        entries = self._files.poll(self.BATCH_BYTES)
+        if self._journal is not None:
+            entries += self._journal.poll(self.BATCH_BYTES)
+            self._remembered["cursor"] = self._journal.cursor
+        if entries or not self._has_begun:  # where it began is where the next life goes on, though nothing came
+            self._remembered["files"] = self._files.remembered()
+            self._shelf.put(entries, self._remembered)
+            self._has_begun = True
+        return bool(entries)
+
+    def stop(self) -> None:
+        """What was read and not put is read again by the next life."""
+        self._over.set()
+        self.join(3.0)
+        if self._journal is not None:
+            self._journal.close()
+
+
 # --- How it is sent ---------------------------------------------------------------------------------------------------
 
 
@@ -710,6 +1425,10 @@ class Portal:
         self._opener = urllib.request.build_opener(*handlers)
 
     def send(self, lines: list[bytes]) -> Answer:
+        """Frames. Raises AwayError."""
+        return self.post("/api/push", b"[" + b",".join(lines) + b"]")
+
+    def post(self, path: str, body: bytes) -> Answer:
         """Raises AwayError."""
         headers = {
             "Authorization": "Bearer " + self._token(),
@@ -717,8 +1436,8 @@ class Portal:
             "Content-Encoding": "gzip",
             "User-Agent": f"{NAME}/{VERSION} Python/{platform.python_version()}",
         }
-        body = gzip.compress(b"[" + b",".join(lines) + b"]", 6)
-        request = urllib.request.Request(self.url + "/api/push", body, headers)
+        # Without a time in it: what is sent again is the same bytes again.
+        request = urllib.request.Request(self.url + path, packed(body), headers)
         try:
             with self._opener.open(request, timeout=self.TIMEOUT_S) as response:
                 return self._answer(response.status, response.headers, response.read(self.LONGEST_ANSWER))
@@ -738,6 +1457,13 @@ class Portal:
         date = _instant(headers.get("Date"))
         ahead = time.time() - date if date is not None else 0.0
         return Answer(status, known, _retry_after(headers.get("Retry-After")), headers.get("Location") or "", ahead)
+
+
+def packed(body: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=6, mtime=0) as file:
+        file.write(body)
+    return buffer.getvalue()
 
 
 def _plainly(error: BaseException) -> str:
@@ -776,14 +1502,15 @@ class Sender(threading.Thread):
     """Sends what is in the outbox, in order, and waits as long as the portal asks."""
 
     MOST = 500
+    WHAT, PATH = "frame", "/api/push"
     FIRST_WAIT_S = 1.0
     LONGEST_WAIT_S = 60.0
     SLOW_S = 60.0
     PAUSE_S = 0.3
     CLOCK_S = 60.0
 
-    def __init__(self, outbox: Outbox, portal: Portal) -> None:
-        super().__init__(name="sender", daemon=True)
+    def __init__(self, outbox: Any, portal: Portal) -> None:
+        super().__init__(name=self.WHAT + " sender", daemon=True)
         self._outbox = outbox
         self._portal = portal
         self._repeats = Repeats()
@@ -808,27 +1535,35 @@ class Sender(threading.Thread):
         if not lines:
             return None
         try:
-            answer = self._portal.send(lines)
+            answer = self._send(lines)
         except AwayError as error:
             return self._wait(str(error), self._back_off())
         return self._heed(answer, lines)
 
+    def _send(self, lines: list[bytes]) -> Answer:
+        return self._portal.send(lines)
+
+    def _is_taken(self, answer: Answer) -> bool:
+        return 200 <= answer.status < 300 and answer.body is not None and "kept" in answer.body
+
     def _heed(self, answer: Answer, lines: list[bytes]) -> float | None:
         status = answer.status
-        if 200 <= status < 300 and answer.body is not None and "kept" in answer.body:
+        if self._is_taken(answer):
             return self._taken(answer, lines)
         if status == 400 and answer.body is not None and "kept" in answer.body:
             return self._refused(answer, lines)
         if status == 413:
             return self._too_big(lines)
         if status in (401, 403):
-            words = f"the portal refuses the token ({status}, {answer.message}). Frames wait on the disk meanwhile."
+            words = (
+                f"the portal refuses the token ({status}, {answer.message}). {self.WHAT.capitalize()}s wait meanwhile."
+            )
             return self._wait(words, self._jitter(self.SLOW_S))
         if status in (429, 503) and answer.retry_after_s is not None:
             return self._wait(answer.message, answer.retry_after_s + random.uniform(0, 1))
         if 300 <= status < 500 and status not in (408, 425, 429):
             where = f" It names {answer.location}: is that the portal's URL?" if answer.location else ""
-            words = f"{self._portal.url}/api/push answers {status} ({answer.message}).{where}"
+            words = f"{self._portal.url}{self.PATH} answers {status} ({answer.message}).{where}"
             return self._wait(words, self._jitter(self.SLOW_S))
         if 200 <= status < 300:
             return self._wait(f"what answers at {self._portal.url} is no OpenManager", self._jitter(self.SLOW_S))
@@ -848,7 +1583,7 @@ class Sender(threading.Thread):
             self._most = max(1, len(lines) // 2)
             return self._jitter(self.PAUSE_S)
         reasons = answer.refused[:3] or [answer.message]
-        count = (answer.body or {}).get("refused_count", len(lines))
+        count = (answer.body or {}).get("refused_count") or len(lines)
         self._repeats.say("refused", f"the portal refused {count} for good: {'; '.join(reasons)}")
         self._outbox.done(lines)
         return self._jitter(self.PAUSE_S)
@@ -857,14 +1592,14 @@ class Sender(threading.Thread):
         if len(lines) > 1:
             self._most = max(1, len(lines) // 2)
             return self._jitter(self.PAUSE_S)
-        self._repeats.say("big", "dropped a frame that is too big for the portal")
+        self._repeats.say("big", f"dropped a {self.WHAT} that is too big for the portal")
         self._outbox.done(lines)
         return 0.0
 
     def _over(self, answer: Answer) -> None:
         """The portal answers as itself again."""
         self._failures = 0
-        self._repeats.over("away", "the portal answers again; what waited is sent")
+        self._repeats.over("away", f"the portal answers again; {self.WHAT}s that waited are sent")
         if abs(answer.ahead_s) > self.CLOCK_S:
             self._repeats.say("clock", clock_words(answer.ahead_s))
 
@@ -881,6 +1616,37 @@ class Sender(threading.Thread):
     def _jitter(seconds: float) -> float:
         """So that a thousand agents do not come back in the same second."""
         return seconds * random.uniform(0.5, 1.0)
+
+
+class LineSender(Sender):
+    """Sends lines of logs, as Loki takes them; the portal does too."""
+
+    MOST = 5000
+    WHAT, PATH = "line", "/loki/api/v1/push"
+
+    def __init__(self, shelf: Shelf, portal: Portal, host: str) -> None:
+        super().__init__(shelf, portal)
+        self._host = host
+
+    def _send(self, lines: list[bytes]) -> Answer:
+        return self._portal.post(self.PATH, self.body(lines))
+
+    def body(self, lines: list[bytes]) -> bytes:
+        """The same for the same lines."""
+        streams: dict[tuple[str, str], list[Any]] = {}
+        for line in lines:
+            source, at_ns, text, facts = json.loads(line.decode())
+            stream = streams.setdefault((source, facts.pop("filename", "")), [])
+            stream.append([str(at_ns), text, facts] if facts else [str(at_ns), text])
+        pushed = [{"stream": self._labels(*stream), "values": values} for stream, values in streams.items()]
+        return json.dumps({"streams": pushed}, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+    def _labels(self, source: str, path: str) -> dict[str, str]:
+        labels = {"host": self._host, "source": source}
+        return {**labels, "filename": path} if path else labels
+
+    def _is_taken(self, answer: Answer) -> bool:
+        return answer.status == 204 or super()._is_taken(answer)
 
 
 def clock_words(ahead_s: float) -> str:
@@ -904,6 +1670,15 @@ class Settings(NamedTuple):
     spool: str
     spool_mb: int
     proc: str
+    files: List[Tuple[str, str]]  # noqa: UP006 (it is evaluated, by old Pythons too)
+    journal: bool
+    from_start: bool
+    separate_lines: bool
+    log_spool_mb: int
+
+    @property
+    def sends_lines(self) -> bool:
+        return bool(self.files or self.journal)
 
     def read_token(self) -> str:
         """Exits when there is none, or none that can be sent."""
@@ -998,6 +1773,29 @@ def read_arguments(arguments: list[str] | None) -> argparse.Namespace:
     )
     add("--spool-mb", type=int, default=64, metavar="MB", help="what the spool may hold (%(default)s)")
     add("--proc", default="/proc", metavar="FOLDER", help="the machine's /proc, where it is mounted elsewhere")
+    logs = parser.add_argument_group("what is written into logs").add_argument
+    logs(
+        "--file",
+        action="append",
+        default=[],
+        metavar="[SOURCE=]PATTERN",
+        help="follow the files that the pattern names, through rotation, for example '/var/log/nginx/*.log' or "
+        "shop='/srv/shop/**/*.log'; may be given more than once",
+    )
+    logs("--journal", action="store_true", help="follow the journal of this machine (journalctl)")
+    logs(
+        "--from-start",
+        action="store_true",
+        help="send what files and the journal have already, too, when they are followed for the first time",
+    )
+    logs("--separate-lines", action="store_true", help="each line by itself: join no stack traces")
+    logs(
+        "--log-spool-mb",
+        type=int,
+        default=64,
+        metavar="MB",
+        help="what lines may take in the spool; then they wait where they were written (%(default)s)",
+    )
     what = parser.add_mutually_exclusive_group()
     for word, does in _DOES:
         what.add_argument("--" + word, action="store_const", dest="what", const=word, help=does)
@@ -1027,7 +1825,20 @@ def settings_of(options: argparse.Namespace) -> Settings:
         spool=options.spool or default_spool(),
         spool_mb=options.spool_mb,
         proc=options.proc,
+        files=[pattern_of(said) for said in options.file],
+        journal=options.journal,
+        from_start=options.from_start,
+        separate_lines=options.separate_lines,
+        log_spool_mb=max(1, options.log_spool_mb),
     )
+
+
+def pattern_of(said: str) -> tuple[str, str]:
+    """(source, pattern) of an option `--file`. A path may have "=" in it, a source has no folder."""
+    source, equals, pattern = said.partition("=")
+    if not equals or "/" in source or os.sep in source:
+        source, pattern = "", said
+    return source.strip(), os.path.abspath(os.path.expanduser(pattern))
 
 
 # --- What it does -----------------------------------------------------------------------------------------------------
@@ -1055,6 +1866,8 @@ def check(settings: Settings) -> int:
     values = first_values(settings)
     headlines = [f"{name} {values[name]:g} %" for name in ("cpu", "memory", "disk") if name in values]
     print(f"{settings.name}: {', '.join(headlines) or 'nothing known'}; {len(values)} values read.")
+    for words in lines_found(settings):
+        print(words)
     try:
         answer = portal.send([settings.frame(values)])
     except AwayError as error:
@@ -1065,6 +1878,20 @@ def check(settings: Settings) -> int:
     if abs(answer.ahead_s) > Sender.CLOCK_S:
         print(f"But {clock_words(answer.ahead_s)}")
     return 0 if well else 1
+
+
+def lines_found(settings: Settings) -> Iterator[str]:
+    """What there is to follow, and what may not be read."""
+    for _, pattern in settings.files:
+        paths = [path for path in glob.glob(pattern, recursive=True) if os.path.isfile(path)]
+        closed = [path for path in paths if not os.access(path, os.R_OK)]
+        yield f"{pattern}: {len(paths)} files." + (f" Not for us: {', '.join(closed[:5])}." if closed else "")
+    if settings.journal:
+        told: list[str] = []
+        journal = Journal("", follows=False, tell=lambda _, text: told.append(text))
+        journal.poll(1)
+        journal.close()
+        yield f"Journal: {'; '.join(told) or ('can be read' if journal.cursor else 'nothing is in it')}."
 
 
 def verdict(settings: Settings, answer: Answer) -> tuple[bool, str]:
@@ -1115,6 +1942,7 @@ def run(settings: Settings) -> int:
     bell = Bell()
     say(f"{settings.name} is measured every {settings.interval_s} s for {settings.url}")
     Sender(outbox, portal).start()
+    lines = Lines(settings, portal) if settings.sends_lines else None
     meter.read()
     due = time.monotonic() + min(FIRST_S, settings.interval_s)
     while not bell.rings_within(due - time.monotonic()):
@@ -1123,10 +1951,35 @@ def run(settings: Settings) -> int:
         if due < time.monotonic():  # the machine slept
             due = time.monotonic() + settings.interval_s
     outbox.close()
+    if lines is not None:
+        lines.close()
     bell.close()
     if held is not None:
         held.close()
     return 0
+
+
+class Lines:
+    """What is written into logs, followed and sent, in two threads."""
+
+    def __init__(self, settings: Settings, portal: Portal) -> None:
+        most = settings.log_spool_mb * MB
+        # Its own bound is never reached: reading stops before.
+        spool = Spool(settings.spool, most + 8 * MB, "lines")
+        self._shelf = Shelf(spool, os.path.join(settings.spool, "read-to.json"), most)
+        remembered = self._shelf.remembered()
+        tell = Repeats().say
+        files = Files(
+            settings.files, remembered.get("files") or {}, settings.from_start, not settings.separate_lines, tell
+        )
+        journal = Journal(remembered.get("cursor") or "", settings.from_start, tell=tell) if settings.journal else None
+        self._reader = LogReader(self._shelf, files, journal, remembered)
+        self._reader.start()
+        LineSender(self._shelf, portal, settings.name).start()
+
+    def close(self) -> None:
+        self._reader.stop()
+        self._shelf.close()
 
 
 def hold(folder: str) -> Any | None:
@@ -1258,7 +2111,29 @@ def command_of(settings: Settings, home: Home) -> list[str]:
         command += [option, text] if text else []
     if settings.ca_file:
         command += ["--ca-file", os.path.abspath(settings.ca_file)]
-    return command
+    return command + line_options(settings)
+
+
+def line_options(settings: Settings) -> list[str]:
+    if not settings.sends_lines:
+        return []
+    options = ["--log-spool-mb", str(settings.log_spool_mb)]
+    for source, pattern in settings.files:
+        options += ["--file", f"{source}={pattern}" if source else pattern]
+    switches = {
+        "--journal": settings.journal,
+        "--from-start": settings.from_start,
+        "--separate-lines": settings.separate_lines,
+    }
+    return options + [switch for switch, is_on in switches.items() if is_on]
+
+
+def groups_that_read_logs() -> list[str]:
+    """Those of this machine: a unit that names a group that is not there does not start."""
+    import grp
+
+    there = {group.gr_name for group in grp.getgrall()}
+    return [name for name in ("systemd-journal", "adm") if name in there]
 
 
 def unit_text(settings: Settings, home: Home, command: str) -> str:
@@ -1266,9 +2141,14 @@ def unit_text(settings: Settings, home: Home, command: str) -> str:
         url=settings.url.replace("%", "%%"),
         command=command,
         environment=home.environment.replace("%", "%%"),
-        hardening=_HARDENING.format(name=NAME) if home.whole_machine else "NoNewPrivileges=yes\n",
+        hardening=_hardening(settings) if home.whole_machine else "NoNewPrivileges=yes\n",
         target="multi-user.target" if home.whole_machine else "default.target",
     )
+
+
+def _hardening(settings: Settings) -> str:
+    groups = " ".join(groups_that_read_logs()) if settings.sends_lines else ""
+    return _HARDENING.format(name=NAME) + (f"SupplementaryGroups={groups}\n" if groups else "")
 
 
 def _unit_word(text: str) -> str:

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 
 from django.db import IntegrityError, transaction
+from django.db.models import Exists, OuterRef
 from django.utils.translation import gettext_noop
 from simple_history.utils import bulk_create_with_history
 
@@ -104,7 +105,7 @@ def _by_name(token: PushToken, names: Iterable[str], scope: Mapping[int, str]) -
 
 
 def _join(token: PushToken, missing: Mapping[str, HostFacts]) -> Known:
-    """New servers of the token's group, at most as many as it may have new series. Each has a row of history."""
+    """New servers of the token's group, as many as its budget of series has room for. Each has a row of history."""
     try:
         return _make(token, missing)
     except IntegrityError:  # somebody took one of the names in this moment
@@ -120,6 +121,8 @@ def _make(token: PushToken, missing: Mapping[str, HostFacts]) -> Known:
     room = locked.series_budget - locked.series_count
     if room < len(missing):
         room = locked.series_budget - Series.objects.filter(pushed_by=locked).count()
+    # Who sends lines only has no series: each such server takes the room of one, or names would have no end.
+    room -= Server.objects.filter(~Exists(Series.objects.filter(server=OuterRef("pk"))), group=locked.group_id).count()
     names = sorted(missing)[: max(0, room)]
     servers = [
         Server(

@@ -11,7 +11,6 @@ import struct
 import threading
 from typing import NamedTuple
 
-import cramjam
 import numpy as np
 
 from monitoring.ingest import derive, kinds
@@ -22,6 +21,7 @@ from monitoring.ingest.points import BadBodyError, Points, PointSeries
 from monitoring.ingest.protobuf import BYTES, FIXED64, VARINT, WireError, fields, signed, varint
 from monitoring.ingest.refusals import Refusals, without_what_is_no_number
 from monitoring.ingest.shelves import MAX_METRIC
+from monitoring.ingest.snappy import unpacked
 from monitoring.models import PushToken
 from portal.toolkit.intake import Answer, Push
 
@@ -30,8 +30,6 @@ MAX_BYTES = 8 << 20
 MAX_UNPACKED = 32 << 20
 MOST_SERIES = 100_000
 MOST_SAMPLES = 500_000
-MOST_PACKED = 24
-"""Times that snappy makes something smaller, at most: an element of 3 bytes stands for 64."""
 KNOWN_BYTES = 64 << 20
 TYPES = re.compile(r"application/x-protobuf\s*(?:;\s*proto=\"?prometheus\.WriteRequest\"?\s*)?", re.I)
 
@@ -70,7 +68,7 @@ class Written(NamedTuple):
 def accept(push: Push, token: PushToken) -> Answer:
     """Raises BadBodyError and OperationalError."""
     _check_headers(push)
-    written = decode(unpacked(push.body), token.host_label)
+    written = decode(unpacked(push.body, MAX_UNPACKED), token.host_label)
     taken = take(written.points, token, origin=ORIGIN)
     kinds.learn(written.only_grow)
     derive.derive(written.points, token)
@@ -86,27 +84,6 @@ def _check_headers(push: Push) -> None:
         raise BadBodyError("the body must be a WriteRequest: Content-Type: application/x-protobuf", 415)
     if push.headers.get("content-encoding", "").strip().lower() != "snappy":
         raise BadBodyError("the body must be packed: Content-Encoding: snappy", 415)
-
-
-def unpacked(body: bytes) -> bytes:
-    """The content of a snappy block. Its size is judged before anything is unpacked. Raises BadBodyError."""
-    if body.startswith(b"\xff\x06\x00\x00sNaPpY"):
-        raise BadBodyError("the body is framed snappy; remote_write uses the block format")
-    try:
-        size, _after = varint(body, 0, min(len(body), 10))
-    except WireError:
-        raise BadBodyError("the body is not a snappy block: its length is cut off") from None
-    if size > MAX_UNPACKED:
-        raise BadBodyError(f"unpacked, the body would have more than {MAX_UNPACKED >> 20} MiB", 413)
-    if size > MOST_PACKED * len(body):
-        raise BadBodyError("the body is not a snappy block: it says that it is longer than it can be")
-    try:
-        plain = bytes(cramjam.snappy.decompress_raw(body))
-    except cramjam.DecompressionError:
-        raise BadBodyError("the body is not a whole snappy block") from None
-    if len(plain) != size:
-        raise BadBodyError("the body is not a snappy block: it says another length than it has")
-    return plain
 
 
 def decode(plain: bytes, host_label: str) -> Written:

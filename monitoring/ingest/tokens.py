@@ -74,11 +74,21 @@ def look_up(text: str) -> PushToken | None:
     now, digest = timezone.now(), digest_of(text)
     former = Q(former_digest=digest, former_until__gt=now)
     token = PushToken.objects.filter(Q(digest=digest) | former).first()
-    if token is None:
-        return None
-    if not token.enabled:
+    return _usable(token, now)
+
+
+def called(name: str) -> PushToken | None:
+    """The token of that name, for senders that have none to show; None when there is none.
+
+    Raises ForbiddenError for one that is switched off or over. One query.
+    """
+    return _usable(PushToken.objects.filter(name=name).first(), timezone.now())
+
+
+def _usable(token: PushToken | None, now: datetime) -> PushToken | None:
+    if token is not None and not token.enabled:
         raise ForbiddenError("this token is switched off")
-    if token.expires_at is not None and token.expires_at <= now:
+    if token is not None and token.expires_at is not None and token.expires_at <= now:
         raise ForbiddenError(f"this token expired on {token.expires_at:%Y-%m-%d}")
     return token
 
@@ -93,6 +103,7 @@ class _Use:
     used_at: datetime
     client: str = ""
     samples: int = 0
+    lines: int = 0
     refused: int = 0
     over_budget: str = ""
 
@@ -107,11 +118,12 @@ def seen(token_id: int, client: str) -> None:
     _note(token_id, lambda use: setattr(use, "client", client))
 
 
-def count(token_id: int, samples: int, refused: int, over_budget: str) -> None:
+def count(token_id: int, samples: int, refused: int, over_budget: str, *, lines: int = 0) -> None:
     """What came of a push; `over_budget` names a series that the budget had no room for."""
 
     def add(use: _Use) -> None:
         use.samples += samples
+        use.lines += lines
         use.refused += refused
         use.over_budget = over_budget or use.over_budget
 
@@ -157,7 +169,7 @@ def _write(token_id: int, use: _Use) -> None:
             """
             UPDATE monitoring_pushtoken SET
                 used_at = greatest(used_at, %(at)s), used_from = %(client)s,
-                samples = samples + %(samples)s, refused = refused + %(refused)s,
+                samples = samples + %(samples)s, lines = lines + %(lines)s, refused = refused + %(refused)s,
                 last_minute_samples = CASE minute WHEN %(minute)s THEN last_minute_samples
                     WHEN %(minute)s - interval '1 minute' THEN minute_samples ELSE 0 END,
                 minute_samples = CASE minute WHEN %(minute)s THEN minute_samples ELSE 0 END + %(samples)s,
@@ -171,6 +183,7 @@ def _write(token_id: int, use: _Use) -> None:
                 "at": use.used_at,
                 "client": use.client,
                 "samples": use.samples,
+                "lines": use.lines,
                 "refused": use.refused,
                 "minute": minute,
                 "over": use.over_budget[:300],

@@ -13,7 +13,9 @@ from django.db import transaction
 from monitoring.catalogue import BY_NAME
 from monitoring.history.frame import Frame, SeriesName
 from monitoring.history.record import record
+from monitoring.logs import record as logs
 from monitoring.models import PROFILE_PARTS, Server, ServerGroup, ServerTemplate, Simulation
+from monitoring.simulation.lines import fleet_lines
 from monitoring.simulation.signal import Floats, values
 from monitoring.simulation.templates import TEMPLATES, ensure_templates
 from portal.toolkit import locks
@@ -83,9 +85,16 @@ def simulate_due(now: datetime) -> int:
         at_once = max(1, FRAMES_PER_RECORD // max(1, sum(len(ids) for _, ids in fleet)))
         for start in range(0, len(instants), at_once):
             some = instants[start : start + at_once]
-            record([frame for at_ms in some for frame in fleet_frames(fleet, at_ms)], origin="simulation")
+            frames = [frame for at_ms in some for frame in fleet_frames(fleet, at_ms)]
+            record(frames, origin="simulation")
+            _record_lines(fleet, frames)
             Simulation.objects.update(generated_until=from_ms(some[-1]))
         return len(instants)
+
+
+def _record_lines(fleet: Fleet, frames: Iterable[Frame]) -> None:
+    templates = {server_id: template for template, server_ids in fleet for server_id in server_ids}
+    logs.record(fleet_lines((templates[frame.server_id], frame) for frame in frames), origin="simulation")
 
 
 def _due_instants(generated_until: datetime | None, now: datetime) -> range:

@@ -41,6 +41,7 @@ WAYS = [
     Way("curl", _("Script"), _("Your own numbers, from any program that can send a line of JSON.")),
     Way("prometheus", _("Prometheus"), _("A Prometheus that you run already sends on what it reads (remote_write).")),
     Way("otlp", _("OpenTelemetry"), _("Programs with an OpenTelemetry SDK, or its collector, send metrics over HTTP.")),
+    Way("logs", _("Logs"), _("What machines and programs write: use whichever of these you have; one token for all.")),
     Way(
         "scrape", _("Endpoint"), _("The portal reads an address that offers metrics, such as node_exporter."), "source"
     ),
@@ -132,7 +133,7 @@ def _page(
         "form": form,
         "text": text,
         "commands": commands,
-        "waiting": _waiting(way.adds, added) if added else None,
+        "waiting": _waiting(way.adds, added, way.name) if added else None,
     }
     return render(request, "monitoring/add_server.html", context, status=status)
 
@@ -142,16 +143,18 @@ def _page(
 def add_waiting(request: HttpRequest, kind: str, added_id: int) -> HttpResponse:
     """Whether the first sample has come: asked every two seconds, until it has."""
     added = _added(kind, str(added_id), _groups(request.user))
-    return render(request, "monitoring/add_waiting.html", {"waiting": _waiting(kind, added)})
+    return render(
+        request, "monitoring/add_waiting.html", {"waiting": _waiting(kind, added, request.GET.get("way", ""))}
+    )
 
 
-def _waiting(kind: str, added: Any) -> dict[str, Any]:
+def _waiting(kind: str, added: Any, way: str) -> dict[str, Any]:
     arrivals: dict[str, Callable[[Any], adding.Arrival]] = {
         "token": adding.arrival_of_token,
         "source": adding.arrival_of_source,
         "job": adding.arrival_of_job,
     }
-    return {"kind": kind, "pk": added.pk, "arrival": arrivals[kind](added)}
+    return {"kind": kind, "pk": added.pk, "is_logs": way == "logs", "arrival": arrivals[kind](added)}
 
 
 def _groups(user: Person) -> QuerySet[ServerGroup]:

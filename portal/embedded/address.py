@@ -12,6 +12,7 @@ from portal.embedded.errors import StartError
 
 EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104 (compared with, not listened on)
 BACKLOG = 2048  # connections that wait to be taken; the kernel may allow fewer
+UDP_BUFFER = 8 << 20
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -30,6 +31,22 @@ def listen(host: str, port: int, option: str = "--port") -> socket.socket:
         if error.errno == errno.EACCES:
             raise StartError(f"Port {port} needs root: choose one from 1024 on with {option}.") from None
         raise StartError(f"--host {host}: this machine cannot listen there ({error.strerror}).") from None
+
+
+def listen_udp(host: str, port: int, option: str = "--port") -> socket.socket:
+    """Takes datagrams on `port`. While nobody reads them they wait in the kernel, as many as it allows, at most 8 MB.
+
+    Raises StartError.
+    """
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+    taker = socket.socket(family, kind, protocol)
+    try:
+        taker.bind(address)
+    except OSError as error:
+        taker.close()
+        raise StartError(f"UDP port {port} cannot be had ({error.strerror}): choose another with {option}.") from None
+    taker.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UDP_BUFFER)
+    return taker
 
 
 def _listener(host: str, port: int) -> socket.socket:

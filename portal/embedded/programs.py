@@ -27,8 +27,9 @@ class Program:
 def portal_programs(run: Path, doors: Mapping[str, int], *, web: int = 1, live: int = 0) -> list[Program]:
     """Web, the two workers and beat: one process each, as a process with everything loaded takes 100 MB.
 
-    More of them with `web`; `live` processes for sockets, SSE and polling; one for what programs send when there is
-    such a door. `doors`: "web", "live", "intake" → the listening socket (its number) that their processes share.
+    More of them with `web`; `live` processes for sockets, SSE and polling; one for what programs send and one for
+    syslog when there are such doors. `doors`: "web", "live", "intake", "syslog", "syslog-udp" → the listening socket
+    (its number) that their processes share.
     """
     celery = ["celery", "-A", "portal"]
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"]
@@ -42,6 +43,9 @@ def portal_programs(run: Path, doors: Mapping[str, int], *, web: int = 1, live: 
     }
     if "intake" in doors:
         modules["intake"] = _server("intake", doors["intake"])
+    if "syslog" in doors:
+        sockets = ["--fd", str(doors["syslog"]), "--udp-fd", str(doors["syslog-udp"])]
+        modules["syslog"] = ["portal.embedded.syslog", *sockets]
     return [
         Program(name, as_child(name, run, signal.SIGTERM, [sys.executable, "-m", *arguments]))
         for name, arguments in modules.items()

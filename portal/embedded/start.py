@@ -1,6 +1,7 @@
 """From running services to a ready portal: migrate, prepare, start web, workers and beat, and say where it is.
 
 python -m portal.embedded.start DATA --servers N --web URL [--own postgres,redis,mail] [--live URL] [--intake URL]
+                                     [--syslog URL]
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ DOOR_TIMEOUT_S = 120.0
 ASK_TIMEOUT_S = 3.0
 FAILED_STARTS = 3  # of a process, one after the other: waiting longer would change nothing
 NAMES = {"web": "The web process", "live": "The live process", "intake": "The intake"}
+DOORS = (*NAMES, "syslog")
 USERNAME = "demo"
 
 
@@ -41,7 +43,7 @@ def start(data: Path, servers: int, own: frozenset[str], doors: Mapping[str, str
     """Everything up to the ready line. Raises StartError.
 
     `doors`: where the web processes listen ("web"), and those for what is pushed ("live") and what programs send
-    ("intake"), "" when there are none.
+    ("intake") and for syslog, "" when there are none.
     """
     kept = Kept.read(data)
     load_django()  # a second of imports, in which the services come up
@@ -65,11 +67,29 @@ def start(data: Path, servers: int, own: frozenset[str], doors: Mapping[str, str
         "read_token": kept.read_token,
         "intake_url": doors["intake"] or url.rstrip("/"),
         "live_url": doors["live"] or url.rstrip("/"),
+        **({"syslog": _place(doors["syslog"])} if doors["syslog"] else {}),
     }
     write_private(data / "demo.json", json.dumps(demo, indent=2) + "\n")
     if doors["intake"]:
         _say(f"Programs send to {doors['intake']}")
+    if doors["syslog"]:
+        _say(_about_syslog(doors["syslog"]))
     _say(f"OpenManager is ready: {url}  user {USERNAME}  password {kept.demo_password}")
+
+
+def _place(url: str) -> str:
+    return urlsplit(url).netloc
+
+
+def _about_syslog(url: str) -> str:
+    from django.conf import settings
+
+    if settings.SYSLOG_ALLOW:
+        return f"Syslog is taken at {_place(url)} (TCP and UDP) from {', '.join(settings.SYSLOG_ALLOW)}"
+    return (
+        f"Syslog at {_place(url)} (TCP and UDP) turns everybody away: it knows no tokens, so say which networks may "
+        "send, and as which push token, with PORTAL_SYSLOG_ALLOW=10.0.0.0/8=NAME OF THE TOKEN"
+    )
 
 
 def wait_for_services(data: Path, own: frozenset[str]) -> None:
@@ -169,11 +189,11 @@ def main() -> int:
     parser.add_argument("data", type=Path)
     parser.add_argument("--servers", type=int, required=True)
     parser.add_argument("--own", default="")
-    for door in NAMES:
+    for door in DOORS:
         parser.add_argument(f"--{door}", default="", help="where its processes listen, when there are such")
     options = parser.parse_args()
     try:
-        doors = {door: getattr(options, door) for door in NAMES}
+        doors = {door: getattr(options, door) for door in DOORS}
         start(options.data, options.servers, frozenset(options.own.split(",")), doors)
     except StartError as error:
         print(error, file=sys.stderr, flush=True)

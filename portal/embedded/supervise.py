@@ -2,7 +2,8 @@
 
     python -m portal.embedded.supervise SUPERVISORD.CONF FD,FD… STARTER…
 
-FD: listening sockets that it holds for its programs; each inherits those of which it is told with `--fd`.
+FD: listening sockets that it holds for its programs; each inherits those of which it is told with `--fd` or
+`--udp-fd`.
 When the starter fails, everything is stopped and the exit code is 1. Closing the terminal stops it like Ctrl-C.
 """
 
@@ -50,7 +51,7 @@ class Options(ServerOptions):  # type: ignore[misc]
             super().close_fd(fd)
 
     def execve(self, filename: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
-        told = {value for option, value in pairwise(argv) if option == "--fd"}
+        told = {value for option, value in pairwise(argv) if option in {"--fd", "--udp-fd"}}
         for fd in self.listeners:
             os.set_inheritable(fd, str(fd) in told)
         super().execve(filename, argv, env)

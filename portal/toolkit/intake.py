@@ -94,6 +94,8 @@ class Door:
     max_bytes: int
     max_decompressed: int
     needs_token: bool = True
+    too_slow: int = 408
+    """What a sender is told whose body did not come in time; 503 where 408 means "never again" to its kind."""
 
     def match(self, path: str) -> Mapping[str, str] | None:
         if isinstance(self.path, str):
@@ -173,8 +175,9 @@ class Intake:
         except SenderGoneError:
             return
         except BodyError as error:
-            headers = {"retry-after": str(RETRY_S)} if error.status == 503 else {}
-            refused = failure(error.status, error.code, str(error), headers)
+            status = door.too_slow if error.status == 408 else error.status
+            headers = {"retry-after": str(RETRY_S)} if status == 503 else {}
+            refused = failure(status, error.code, str(error), headers)
             await _send_and_linger(refused, scope, receive, send, self._patience.linger_s)
         except _RefusedError as error:
             await _send_and_linger(error.answer, scope, receive, send, self._patience.linger_s)

@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 PROGRAM = Path(__file__).resolve().parent.parent.parent / "monitoring" / "agent" / "openmanager_agent.py"
 TOKEN = "omp_of-the-tests"
+LINES_PATH = "/loki/api/v1/push"
 PATIENCE_S = 30.0
 
 Frame = dict[str, Any]
@@ -39,9 +40,33 @@ def kept(frames: list[Frame]) -> Reply:
     return 200, {"kept": sum(len(frame["metrics"]) for frame in frames), "gaps": 0, "refused": []}, {}
 
 
+def no_content(body: bytes) -> Reply:
+    return 204, b"", {}
+
+
+class PushedLine(NamedTuple):
+    """A line as Loki gets it; `stream` has its labels, sorted."""
+
+    stream: tuple[tuple[str, str], ...]
+    at_ns: int
+    text: str
+    facts: dict[str, str]
+
+
+def lines_of(body: bytes) -> list[PushedLine]:
+    return [
+        PushedLine(tuple(sorted(stream["stream"].items())), int(at), text, *(facts or [{}]))
+        for stream in json.loads(body)["streams"]
+        for at, text, *facts in stream["values"]
+    ]
+
+
 @dataclass
 class Catcher:
-    """An HTTP server that answers as a portal would, or as it is told to. `bodies` are the frames of each request."""
+    """An HTTP server that answers as a portal would, or as it is told to.
+
+    `bodies` are the frames of each request, `pushes` the bodies with lines.
+    """
 
     port: int = 0
     answer: Callable[[list[Frame]], Reply] = kept
@@ -49,6 +74,9 @@ class Catcher:
     taken: list[Frame] = field(default_factory=list)
     headers: list[Mapping[str, str]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
+    pushes: list[bytes] = field(default_factory=list)
+    answer_pushes: Callable[[bytes], Reply] = no_content
+    taken_pushes: list[bytes] = field(default_factory=list)
     ahead_s: float = 0.0
     server: ThreadingHTTPServer | None = None
 
@@ -76,19 +104,46 @@ class Catcher:
 
     def serve(self, request: BaseHTTPRequestHandler) -> None:
         body = gzip.decompress(request.rfile.read(int(request.headers["Content-Length"])))
+        if request.path == LINES_PATH:
+            self._answer(request, *self._take_lines(body))
+        else:
+            self._answer(request, *self._take_frames(request, body))
+
+    def _take_lines(self, body: bytes) -> Reply:
+        self.pushes.append(body)
+        reply = self.answer_pushes(body)
+        if reply[0] == 204:
+            self.taken_pushes.append(body)
+        return reply
+
+    def _take_frames(self, request: BaseHTTPRequestHandler, body: bytes) -> Reply:
         frames = json.loads(body)
         self.bodies.append(frames)
         self.headers.append(dict(request.headers))
         self.paths.append(request.path)
-        status, said, headers = self.answer(frames)
-        if status == 200 and isinstance(said, dict):
+        reply = self.answer(frames)
+        if reply[0] == 200 and isinstance(reply[1], dict):
             self.taken += frames
+        return reply
+
+    @staticmethod
+    def _answer(
+        request: BaseHTTPRequestHandler, status: int, said: dict[str, Any] | bytes, headers: dict[str, str]
+    ) -> None:
         content = said if isinstance(said, bytes) else json.dumps(said).encode()
         request.send_response(status)
         for name, text in {**headers, "Content-Length": str(len(content))}.items():
             request.send_header(name, text)
         request.end_headers()
         request.wfile.write(content)
+
+    def lines(self) -> list[PushedLine]:
+        """Those that were taken, in the order in which they came; a repeated one once."""
+        found = [line for body in self.taken_pushes for line in lines_of(body)]
+        return list({(line.stream, line.at_ns, line.text): line for line in found}.values())
+
+    def texts(self) -> list[str]:
+        return [line.text for line in self.lines()]
 
     def close(self) -> None:
         if self.server is not None:

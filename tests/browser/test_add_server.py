@@ -39,7 +39,7 @@ def test_the_commands_of_the_agents_tab_bring_a_machine_in(page: Page, portal: R
     page.get_by_role("button", name="Make a token").click()
     expect(page.locator("#waiting")).to_contain_text("Waiting for the first sample")
     token = page.locator(".add-token").inner_text()
-    fetch, keep, check, install = page.locator(".add-command code").all_inner_texts()
+    fetch, keep, check, install, _install_with_logs = page.locator(".add-command code").all_inner_texts()
     assert token in keep
     assert install.endswith("--install && rm openmanager.token")
     for command in (fetch, keep, f"{check} --name {NAME}"):

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,18 @@ def test_a_taken_port_names_the_option_that_chooses_another() -> None:
 def test_processes_of_a_door_share_its_socket_and_the_first_has_the_usual_name(tmp_path: Path) -> None:
     programs = portal_programs(tmp_path, {"web": 5, "live": 6, "intake": 7}, web=3, live=2)
     assert fds(programs) == {"web": "5", "web-2": "5", "web-3": "5", "live": "6", "live-2": "6", "intake": "7"}
+
+
+def test_syslog_has_one_number_for_both_of_its_sockets_and_a_process(tmp_path: Path) -> None:
+    with ExitStack() as opened:
+        listeners = doors("--port", "0", "--syslog", "0").listen()
+        for listener in listeners.values():
+            opened.enter_context(listener)
+        assert listeners["syslog"].getsockname() == listeners["syslog-udp"].getsockname()
+    [syslog] = [
+        each for each in portal_programs(tmp_path, {"web": 5, "syslog": 6, "syslog-udp": 7}) if "sys" in each.name
+    ]
+    assert syslog.command[-5:] == ["portal.embedded.syslog", "--fd", "6", "--udp-fd", "7"]
 
 
 def test_without_doors_of_their_own_there_are_no_processes_for_them(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
+import json
 import re
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from monitoring.ingest import tokens
 from monitoring.ingest.doors import intake
 from monitoring.ingest.tokens import digest_of
 from monitoring.models import Job, PushToken, Server, Source
@@ -19,7 +22,7 @@ from tests.cast import Cast, make_cast, sign_in
 from tests.monitoring.ingest.conftest import forget_all
 
 pytestmark = pytest.mark.django_db
-WAYS = ("agent", "curl", "prometheus", "otlp")
+WAYS = ("agent", "curl", "prometheus", "otlp", "logs")
 
 
 @pytest.fixture
@@ -68,7 +71,7 @@ def test_the_text_of_a_token_is_shown_once(owner: Client, cast: Cast, way: str) 
     token, page = make_token(owner, cast, way)
     again = owner.get(f"{address(way)}&added={token.pk}").content.decode()
     assert text_in(page) not in again
-    assert "Waiting for the first sample" in again
+    assert f"Waiting for the first {'line' if way == 'logs' else 'sample'}" in again
     assert "omp_" not in owner.get(address(way)).content.decode()
 
 
@@ -111,6 +114,30 @@ def test_it_turns_green_with_the_first_sample(owner: Client, cast: Cast) -> None
     assert f'<a href="/servers/{server.pk}/">new-one</a>' in after
     assert "has-come" in after
     assert "hx-get" not in after
+
+
+@pytest.mark.usefixtures("pushes_are_forgotten")
+@pytest.mark.django_db(transaction=True)
+def test_it_turns_green_with_the_first_line(owner: Client, cast: Cast) -> None:
+    token, page = make_token(owner, cast, "logs")
+    address_of_waiting = f"{reverse('monitoring:add_waiting', args=['token', token.pk])}?way=logs"
+    assert address_of_waiting in page
+    line = {"stream": {"host": "new-one", "source": "x"}, "values": [[str(time.time_ns()), "it works"]]}
+    headers = {"authorization": f"Bearer {text_in(page)}", "content-type": "application/json"}
+    sent = ask(intake(), "POST", "/loki/api/v1/push", json.dumps({"streams": [line]}).encode(), headers)
+    assert sent.status == 204, sent.body
+    tokens.flush()
+    assert "The first line has come." in owner.get(address_of_waiting).content.decode()
+
+
+def test_programs_for_logs_are_told_where_and_as_whom(owner: Client, cast: Cast) -> None:
+    _, page = make_token(owner, cast, "logs")
+    text = text_in(page)
+    blocks = re.findall(r"<pre[^>]*><code>(.*?)</code>", page, re.S)
+    told = [block for block in blocks if text in block]
+    assert len(told) == len(blocks) - 2, "all but the agent, which has a file, and syslog, which knows no tokens"
+    assert all("127.0.0.1" in block for block in blocks)
+    assert any('bearer_token = "omp_' in block and "/loki/api/v1/push" in block for block in told)
 
 
 def test_what_is_refused_is_said_while_waiting(owner: Client, cast: Cast) -> None:

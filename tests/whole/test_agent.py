@@ -47,16 +47,22 @@ def test_a_new_user_sees_the_machine_and_an_outage_leaves_no_hole(
     machine.token_file.write_text(own_portal.demo["push_token"])
     assert "All is well" in machine.ask("--check").stdout
 
-    started = machine.start()
+    log = machine.home / "shop.log"
+    log.write_text("of long ago\n")
+    started = machine.start("--file", f"shop={log}")
+    wait_until(lambda: (machine.spool / "read-to.json").exists(), "an agent that follows the log")
     with signed_in(own_portal) as browser:
         card = wait_until(lambda: card_of(browser, "web-1"), "the server on the fleet page")
     assert all(re.search(rf"<dt>{word}</dt><dd>[\d.]+%</dd>", card) for word in ("CPU", "Mem", "Disk")), card
 
+    written = [f"line {number} of the shop" for number in range(20)]
     with away(own_portal):
+        log.write_text("".join(f"{line}\n" for line in ["of long ago", *written]))
         waiting = wait_until(lambda: len(lines := machine.lines()) >= AWAY_FRAMES and lines, "frames that wait")
     wait_until(lambda: not machine.lines(), "an empty spool")
     assert started.process.poll() is None
     assert {json.loads(line)["at"] for line in waiting} <= set(kept_instants(own_portal, "web-1"))
+    wait_until(lambda: kept_lines(own_portal, "web-1") == sorted(written), "every line of the log, once")
 
 
 def fetched(url: str) -> bytes:
@@ -92,6 +98,15 @@ def away(portal: RunningPortal) -> Iterator[None]:
             yield
         finally:
             remote.supervisor.startProcess(f"{PORTAL}:web")
+
+
+def kept_lines(portal: RunningPortal, host: str) -> list[str]:
+    """The texts of the lines that the portal has of the host, sorted."""
+    server = f"frozenset({{Server.objects.get(name={host!r}).pk}})"
+    found: list[str] = inside(
+        portal, f"sorted(line.text for line in search(Ask(), servers={server}, limit=1000).lines)"
+    )
+    return found
 
 
 def kept_instants(portal: RunningPortal, host: str) -> list[float]:

@@ -1,9 +1,10 @@
-"""`up --intake 1`: what programs send has a process of its own, and survives the death of PostgreSQL and of itself."""
+"""`up --intake 1 --syslog PORT`: what programs send has its own processes, which outlive PostgreSQL and themselves."""
 
 from __future__ import annotations
 
 import gzip
 import json
+import socket
 import tempfile
 import time
 import urllib.error
@@ -19,7 +20,11 @@ from portal.embedded.running import RunningPortal, running_portal
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[RunningPortal]:
-    with tempfile.TemporaryDirectory(prefix="om-") as name, running_portal(Path(name) / "var", intake=1) as portal:
+    allow = {"PORTAL_SYSLOG_ALLOW": "127.0.0.0/8=demo"}
+    with (
+        tempfile.TemporaryDirectory(prefix="om-") as name,
+        running_portal(Path(name) / "var", env=allow, intake=1, syslog=0) as portal,
+    ):
         yield portal
 
 
@@ -86,3 +91,56 @@ def test_a_killed_intake_comes_back(running: RunningPortal) -> None:
     running.kill("intake")
     said = {"host": "web-1", "at": time.time(), "metrics": {"cpu": 3.5}}
     assert set(until_kept(running, said)) <= {0, 200}
+
+
+# --- Syslog -----------------------------------------------------------------------------------------------------------
+def sender_of_syslog(portal: RunningPortal) -> socket.socket:
+    host, port = portal.demo["syslog"].split(":")
+    return socket.create_connection((host, int(port)), 10)
+
+
+def message(source: str, number: int) -> bytes:
+    return f"<14>1 {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} switch-1 {source} - - - {number}\n".encode()
+
+
+def numbers(portal: RunningPortal, source: str) -> list[int]:
+    """What is kept of the source, by the API; as a sender of syslog is not answered, this is all there is to see."""
+    found: list[int] = []
+    older = ""
+    while True:
+        url = f"{portal.url}/api/monitoring/logs?source={source}&limit=1000{older}"
+        asked = urllib.request.Request(url, headers={"Authorization": f"Bearer {portal.demo['read_token']}"})
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            page = json.loads(answer.read())
+        found += [int(line["text"]) for line in page["lines"]]
+        if not page["older"]:
+            return sorted(found)
+        older = f"&older={page['older']}"
+
+
+def until_there_are(portal: RunningPortal, source: str, count: int) -> list[int]:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            found = numbers(portal, source)
+        except (urllib.error.HTTPError, OSError):
+            found = []
+        if len(found) >= count or time.monotonic() > deadline:
+            return found
+        time.sleep(0.3)
+
+
+def test_syslog_over_tcp_loses_nothing_while_postgresql_is_away(running: RunningPortal) -> None:
+    with sender_of_syslog(running) as sender:
+        for number in range(3000):
+            sender.sendall(message("outage", number))
+            if number == 1000:
+                running.kill("postgres")
+    assert until_there_are(running, "outage", 3000) == list(range(3000)), running.report()
+
+
+def test_a_killed_syslog_process_comes_back_and_refuses_nobody_meanwhile(running: RunningPortal) -> None:
+    running.kill("syslog")
+    with sender_of_syslog(running) as sender:
+        sender.sendall(message("killed", 7))
+    assert until_there_are(running, "killed", 1) == [7], running.report()

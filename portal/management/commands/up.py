@@ -18,7 +18,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from portal.embedded import mail
-from portal.embedded.address import host_names, listen, public_url
+from portal.embedded.address import host_names, listen, listen_udp, public_url
 from portal.embedded.errors import StartError, of_disk
 from portal.embedded.folders import open_data, socket_folder, write_private
 from portal.embedded.kept import Kept
@@ -39,6 +39,7 @@ class Doors:
     port: int
     live_port: int | None = None
     intake_port: int | None = None
+    syslog_port: int | None = None
     web: int = 1
     live: int = 0
 
@@ -49,6 +50,7 @@ class Doors:
             options["port"],
             live_port=_port(options, "live", 2) if options["live"] else None,
             intake_port=_port(options, "intake", 1) if options["intake"] else None,
+            syslog_port=options["syslog"],
             web=options["web"],
             live=options["live"],
         )
@@ -64,6 +66,10 @@ class Doors:
             listeners = {
                 door: opened.enter_context(listen(self.host, port, option)) for door, (port, option) in wanted.items()
             }
+            if self.syslog_port is not None:
+                tcp = opened.enter_context(listen(self.host, self.syslog_port, "--syslog"))
+                udp = opened.enter_context(listen_udp(self.host, tcp.getsockname()[1], "--syslog"))
+                listeners |= {"syslog": tcp, "syslog-udp": udp}
             opened.pop_all()  # all or none
             return listeners
 
@@ -93,6 +99,9 @@ class Command(BaseCommand):
         )
         parser.add_argument(
             "--intake-port", type=int, help="where that listens, 0 takes a free one (default: the port after --port)"
+        )
+        parser.add_argument(
+            "--syslog", type=int, metavar="PORT", help="listen for syslog there, TCP and UDP; 0 takes a free one"
         )
         parser.add_argument(
             "--data",
@@ -136,7 +145,8 @@ def assemble(data: Path, servers: int, doors: Doors) -> list[str]:
     own = ",".join(service.name for service in services)
     start = [sys.executable, "-m", "portal.embedded.start", str(data), "--servers", str(servers), "--own", own]
     for door, port in ports.items():
-        start += [f"--{door}", public_url(doors.host, port)]
+        if door != "syslog-udp":  # which has the number of the other
+            start += [f"--{door}", public_url(doors.host, port)]
     starter = as_child("start", data / "run", signal.SIGTERM, start)
     os.chdir(ROOT)
     for fd in fds.values():

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from monitoring.ingest import desk, doors, hosts, pace, shelves, tokens
+from monitoring.logs import read, retention, take
 from monitoring.models import PushToken, ServerGroup
 from portal.toolkit.intake import Push
 
@@ -22,6 +23,9 @@ def nothing_remembered_of_pushes() -> Iterator[None]:
 
 
 def forget_all() -> None:
+    take.forget()
+    read.forget()
+    retention.forget()
     desk.forget()
     hosts.forget()
     shelves.forget()
