@@ -12,12 +12,20 @@ from monitoring.access import audience_of, servers_for
 from monitoring.cards import card_html
 from monitoring.models import Server, ServerState
 from monitoring.queries.fleet import fleet_totals, server_cards
+from monitoring.queries.log_cursor import OF_SERVER, cursor_html
 from monitoring.queries.server import vitals
 from monitoring.queries.updates import server_updates, system_update
 from portal.toolkit.live.topic import Data, Topic, register
 
 MOST_SERVERS = 10_000
 """What a program hears of that names no servers: so many, the worst first."""
+
+
+def _visible(user: AbstractBaseUser, keys: Sequence[str]) -> dict[str, str]:
+    """Those of `keys` that are ids of servers which `user` may see, each with the id as it is written. One query."""
+    asked = {int(key): key for key in keys if key.isascii() and key.isdecimal() and len(key) < 18}
+    visible = servers_for(user).filter(pk__in=asked).order_by().values_list("pk", flat=True)  # type: ignore[arg-type]
+    return {asked[pk]: str(pk) for pk in visible}
 
 
 class _PerServer(Topic):
@@ -28,9 +36,7 @@ class _PerServer(Topic):
 
     def admit_many(self, user: AbstractBaseUser, keys: Sequence[str]) -> dict[str, str]:
         """One query for all keys."""
-        asked = {int(key): key for key in keys if key.isascii() and key.isdecimal() and len(key) < 18}
-        visible = servers_for(user).filter(pk__in=asked).order_by().values_list("pk", flat=True)  # type: ignore[arg-type]
-        return {asked[pk]: str(pk) for pk in visible}
+        return _visible(user, keys)
 
 
 class ServerTopic(_PerServer):
@@ -97,7 +103,28 @@ class FleetTopic(Topic):
         return {audience: system_update(audience) for audience in keys}
 
 
+class LogsTopic(Topic):
+    """A stream: a word that changes when lines arrived, which the page then fetches.
+
+    The key is the audience; for the panel of one server, which asks by its id, see `log_cursor.OF_SERVER`.
+    """
+
+    name = "logs"
+
+    def admit(self, user: AbstractBaseUser, key: str) -> str | None:
+        return self.admit_many(user, [key]).get(key)
+
+    def admit_many(self, user: AbstractBaseUser, keys: Sequence[str]) -> dict[str, str]:
+        """Two queries for all keys."""
+        found = {key: OF_SERVER + canonical for key, canonical in _visible(user, keys).items()}
+        return found | ({"": audience_of(user)} if "" in keys else {})  # type: ignore[arg-type]
+
+    def render(self, keys: Sequence[str], language: str) -> dict[str, str]:
+        return {key: cursor_html(key) for key in keys}
+
+
 register(ServerTopic())
 register(VitalsTopic())
 register(SamplesTopic())
 register(FleetTopic())
+register(LogsTopic())

@@ -121,9 +121,9 @@ QUERY_CANCELED = "57014"
 
 @api.exception_handler(ValidationError)
 def _on_invalid(request: HttpRequest, said: ValidationError) -> HttpResponse:
-    """The first mistake, named by its parameter."""
+    """The first mistake, named by its parameter, not by a place in its list."""
     first = said.errors[0]
-    name = str(first["loc"][-1])
+    name = next(str(part) for part in reversed(first["loc"]) if isinstance(part, str))
     if first["type"] == "missing":
         return error(400, _("“%(name)s” is missing.") % {"name": name}, more={"parameter": name})
     return error(

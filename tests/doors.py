@@ -113,7 +113,13 @@ DOORS: dict[str, Door] = {
     "monitoring:server": Door("/servers/{server}/", members(200), NO_POST),
     "monitoring:samples": Door("/servers/{server}/samples/", members(200), NO_POST),
     "monitoring:history": Door("/servers/{server}/history/", members(200), NO_POST),
-    "monitoring:ask_export": Door("/servers/{server}/exports/", NO_GET, members(302)),
+    "monitoring:ask_history_export": Door("/servers/{server}/exports/", NO_GET, members(302)),
+    "monitoring:logs": Door("/logs/?server={server}", signed_in(200), NO_POST),
+    "monitoring:logs_lines": Door("/logs/lines/?server={server}", signed_in(200), NO_POST),
+    "monitoring:logs_histogram": Door("/logs/histogram/?server={server}", signed_in(200), NO_POST),
+    "monitoring:logs_choices": Door("/logs/choices/?server={server}", signed_in(200), NO_POST),
+    "monitoring:logs_panel": Door("/logs/panel/?server={server}", members(200), NO_POST),
+    "monitoring:ask_log_export": Door("/logs/export/", NO_GET, signed_in(302)),
     "monitoring:export": Door("/exports/{export}/", its_owner(200), NO_POST),
     # The API
     "api:openapi-json": Door("/api/openapi.json", anyone(200), NOT_ALLOWED),
@@ -129,6 +135,10 @@ DOORS: dict[str, Door] = {
     ),
     "api:history": Door("/api/monitoring/history?serverId={server}", programs(200), PROGRAMS_ONLY_READ),
     "api:ask_for_export": Door("/api/monitoring/exports", PROGRAMS_ONLY_READ, {**programs(400), "stranger": 400}),
+    "api:logs": Door("/api/monitoring/logs?server={server}", programs(200), PROGRAMS_ONLY_READ),
+    "api:ask_for_log_export": Door(
+        "/api/monitoring/logs/exports", PROGRAMS_ONLY_READ, {**programs(400), "stranger": 400}
+    ),
     "api:export": Door("/api/monitoring/exports/{export}", its_owner(200, 401), PROGRAMS_ONLY_READ),
     "api:export_file": Door("/api/monitoring/exports/{export}/file", its_owner(409, 401), PROGRAMS_ONLY_READ),
     # Alerts
@@ -213,6 +223,7 @@ DOORS: dict[str, Door] = {
     ),
     **dict(_admin("monitoring_pushtoken", READ, EMPTY_FORM)),
     **dict(_admin("monitoring_job", READ, EMPTY_FORM)),
+    **dict(_admin("monitoring_followedlog", READ | NO_ADD_NO_DELETE, EMPTY_FORM | ONLY_LOOK, history=False)),
     **dict(_admin("monitoring_metric", READ | NO_ADD_NO_DELETE, EMPTY_FORM | ONLY_LOOK, history=False)),
     **dict(_admin("monitoring_retention", READ, EMPTY_FORM)),
     **dict(_admin("alerts_threshold", READ, EMPTY_FORM)),
@@ -227,6 +238,9 @@ WAYS_IN: dict[str, tuple[str, tuple[str, ...], bool]] = {
     "/api/push": ("/api/push", ("POST",), True),
     "/api/v1/write": ("/api/v1/write", ("POST",), True),
     "/v1/metrics": ("/v1/metrics", ("POST",), True),
+    "/v1/logs": ("/v1/logs", ("POST",), True),
+    "/loki/api/v1/push": ("/loki/api/v1/push", ("POST",), True),
+    "/ready": ("/ready", ("GET", "HEAD"), False),
     r"/ping/(?P<job>[^/]{1,100})(?:/(?P<word>[^/]{1,20}))?": (
         "/ping/0b6ec2ad-2a6f-4c52-a9c9-9f6e9f0a3a11",
         ("GET", "HEAD", "POST"),
@@ -249,6 +263,10 @@ TOPICS: dict[str, tuple[str, dict[str, str | None]]] = {
         {"anonymous": "", "stranger": "{elsewhere}", **dict.fromkeys(MEMBERS, "{group}"), "superuser": "*"},
     ),
     "incidents": (
+        "",
+        {"anonymous": "", "stranger": "{elsewhere}", **dict.fromkeys(MEMBERS, "{group}"), "superuser": "*"},
+    ),
+    "logs": (
         "",
         {"anonymous": "", "stranger": "{elsewhere}", **dict.fromkeys(MEMBERS, "{group}"), "superuser": "*"},
     ),

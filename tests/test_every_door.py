@@ -20,7 +20,18 @@ from django.utils import timezone
 from alerts.models import Bounce, Delivery, Rota, Silence, Threshold
 from monitoring.ingest.doors import DOORS as INTAKE_DOORS
 from monitoring.ingest.doors import intake
-from monitoring.models import Export, Job, Metric, PushToken, Retention, Server, ServerTemplate, Simulation, Source
+from monitoring.models import (
+    Export,
+    FollowedLog,
+    Job,
+    Metric,
+    PushToken,
+    Retention,
+    Server,
+    ServerTemplate,
+    Simulation,
+    Source,
+)
 from portal.accounts.models import ReadToken
 from portal.toolkit.live.topic import topics
 from tests.alerts.makers import critical_incident
@@ -83,6 +94,7 @@ def ids(cast: Cast) -> dict[str, str]:
         **{name: str(row.pk) for name, row in told.items()},
         "export": str(_export(cast).pk),
         "metric": str(Metric.objects.get(name="cpu").pk),
+        "followedlog": str(FollowedLog.objects.create(machine="web-1", what="journal").pk),
         "group": str(cast.group.pk),
         "elsewhere": str(cast.elsewhere.pk),
         "server_type": str(ContentType.objects.get_for_model(Server).pk),
@@ -226,7 +238,7 @@ def test_everyone_watches_what_they_may_and_nothing_else(cast: Cast, ids: dict[s
 def test_a_topic_survives_a_key_that_makes_no_sense(cast: Cast, key: str) -> None:
     for name, topic in topics().items():
         answer = topic.admit(cast.reader, key)
-        assert answer is None or (name in {"fleet", "alerts", "incidents"} and key == ""), name
+        assert answer is None or (name in {"fleet", "alerts", "incidents", "logs"} and key == ""), name
 
 
 @pytest.mark.parametrize("who", SIGNED_IN)

@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from alerts.around import logs_path
 from alerts.delivery.chart import Chart
 from alerts.incidents.words import is_limit_change
 from alerts.models import Condition, Delivery, DeliveryKind, Incident, Level, Problem, ProblemStatus, Threshold
@@ -74,6 +75,7 @@ class Facts:
     picture: Picture | None
     incident_url: str
     server_url: str
+    logs_url: str
     portal_url: str
     footer: str
 
@@ -100,6 +102,7 @@ def facts(row: Delivery, problems: Sequence[Problem], chart: Chart | None, langu
         server_url=settings.PORTAL_URL + reverse("monitoring:server", args=[incident.server_id])
         if incident.server_id
         else "",
+        logs_url=settings.PORTAL_URL + logs_path(incident, row.created_at) if incident.server_id else "",
         portal_url=settings.PORTAL_URL,
         footer=_footer(row, incident),
     )

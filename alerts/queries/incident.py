@@ -11,6 +11,7 @@ from django.db.models.functions import Coalesce
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
+from alerts.around import logs_path
 from alerts.models import (
     DECISIONS,
     Condition,
@@ -129,6 +130,7 @@ class IncidentState:
     server: str
     server_id: int | None
     server_url: str
+    logs_url: str
     group: str
     simulated: bool
     began_at: datetime
@@ -193,6 +195,7 @@ def _state(incident: Incident, silences: Sequence[Silence], now: datetime) -> In
         server=server.name if server else incident.server_name,
         server_id=server.pk if server else None,
         server_url=f"{server.get_absolute_url()}?range={_range(incident, now)}" if server else "",
+        logs_url=logs_path(incident, incident.resolved_at),
         group=group.name if group else "",
         simulated=incident.simulated,
         began_at=incident.began_at,

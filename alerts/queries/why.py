@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from math import isfinite
 from typing import TypedDict
 
+import numpy as np
 from django.db.models import Q
 from django.urls import NoReverseMatch, reverse
 from django.utils.safestring import SafeString
@@ -34,7 +35,7 @@ from monitoring.queries.samples import metric_label, recent
 from portal.toolkit.instants import at_ms, from_ms, time_tag
 from portal.toolkit.quantity import duration, quantity
 from portal.toolkit.sentence import say
-from portal.toolkit.sparkline import HEIGHT, sparkline
+from portal.toolkit.sparkline import HEIGHT, sparklines
 from portal.toolkit.templatetags.icons import icon
 
 MOST_TRACKED = 3
@@ -348,15 +349,16 @@ def _track(problem: Problem, now: datetime) -> Track | None:
     """None without a sample."""
     assert problem.server_id is not None
     tracks = recent(problem.server_id, problem.metric, problem.labels, now - TRACKED_FOR, now, TRACK_POINTS)
-    values = [value if isfinite(value) else None for value in tracks.values[0].tolist()]
-    known = [(at, value) for at, value in zip(tracks.at_ms.tolist(), values, strict=True) if value is not None]
+    values = tracks.values[0]
+    values = np.where(np.isfinite(values), values, np.nan)
+    known = [(at, value) for at, value in zip(tracks.at_ms.tolist(), values.tolist(), strict=True) if isfinite(value)]
     if not known:
         return None
     highest = max([*(value for _at, value in known), problem.limit or 0.0])
     top = highest * 1.15 if highest > 0 else 1.0
     newest = known[: -SAMPLES_SHOWN - 1 : -1]
     return Track(
-        line=sparkline(values, top),
+        line=sparklines(values[np.newaxis], top)[0],
         width=max(len(values) - 1, 1),
         height=HEIGHT,
         limit_y="" if problem.limit is None else f"{HEIGHT * (1 - min(max(problem.limit / top, 0.0), 1.0)):.1f}",

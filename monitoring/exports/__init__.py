@@ -1,1 +1,1 @@
-"""History as files: asked for by a person, written by a worker in portions, fetched, forgotten after a day."""
+"""History and logs as files: asked for by a person, written by a worker in portions, fetched, forgotten after a day."""

@@ -11,8 +11,8 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, StreamingHttpResponse
 from django.utils.http import content_disposition_header
 
-from monitoring.exports.rows import WRITERS
-from monitoring.models.keeping import Export, ExportPart
+from monitoring.exports.kinds import content_type, kind_of
+from monitoring.models.export import Export, ExportPart
 
 LONGEST_NAME = 80
 
@@ -25,8 +25,7 @@ def download(request: HttpRequest, export: Export, *, packed: bool) -> Streaming
     parts = _parts(export.pk, packed=packed)
     # A server of asynchronous requests would read a plain iterator to its end before it sends the first byte.
     body = _asynchronous(parts) if isinstance(request, ASGIRequest) else parts
-    content_type = "application/gzip" if packed else WRITERS[export.format].content_type
-    response = StreamingHttpResponse(body, content_type=content_type)
+    response = StreamingHttpResponse(body, content_type="application/gzip" if packed else content_type(export))
     name = file_name(export) + (".gz" if packed else "")
     response.headers["Content-Disposition"] = content_disposition_header(True, name) or "attachment"
     response.headers["Cache-Control"] = "private, no-store"
@@ -39,8 +38,8 @@ def download(request: HttpRequest, export: Export, *, packed: bool) -> Streaming
 
 def file_name(export: Export) -> str:
     """Letters, digits and dashes alone: a server's name is what somebody pushed."""
-    server = re.sub(r"[^\w-]+", "-", export.server.name).strip("-_")[:LONGEST_NAME] or f"server-{export.server_id}"
-    return f"{server}_{export.starts_at:%Y%m%dT%H%M%SZ}_{export.ends_at:%Y%m%dT%H%M%SZ}.{export.format}"
+    stem = re.sub(r"[^\w-]+", "-", kind_of(export).stem(export)).strip("-_")[:LONGEST_NAME] or f"export-{export.pk}"
+    return f"{stem}_{export.starts_at:%Y%m%dT%H%M%SZ}_{export.ends_at:%Y%m%dT%H%M%SZ}.{export.format}"
 
 
 def _parts(export_id: int, *, packed: bool) -> Iterator[bytes]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
+from monitoring.exports.cells import cell, line
 from monitoring.history.codec import Ints
 from monitoring.history.frame import Floats, SeriesName
-
-DANGEROUS = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet takes a text that begins so for a formula."""
 
 
 class Writer(Protocol):
@@ -33,10 +31,10 @@ class Csv:
     content_type = "text/csv; charset=utf-8"
 
     def head(self, server: dict[str, Any], series: Sequence[SeriesName]) -> str:
-        return _line(["timestamp", *(_cell(column_name(name)) for name in series)])
+        return line(["timestamp", *(cell(column_name(name)) for name in series)])
 
     def rows(self, at_ms: Ints, values: Floats, *, is_first: bool) -> str:
-        return "".join(map(_line, _cells(at_ms, values, "")))
+        return "".join(map(line, _cells(at_ms, values, "")))
 
     def tail(self) -> str:
         return ""
@@ -85,14 +83,3 @@ def stamps(at_ms: Ints) -> list[str]:
 def _cells(at_ms: Ints, values: Floats, gap: str) -> Iterator[tuple[str, ...]]:
     columns = [[gap if one != one else repr(one) for one in row.tolist()] for row in values]
     return zip(stamps(at_ms), *columns, strict=True)
-
-
-def _line(cells: Iterable[str]) -> str:
-    return ",".join(cells) + "\r\n"
-
-
-def _cell(text: str) -> str:
-    """A text that no spreadsheet takes for a formula and no reader for two cells."""
-    if text.startswith(DANGEROUS):
-        text = f"'{text}"
-    return '"' + text.replace('"', '""') + '"' if any(sign in text for sign in ',"\r\n') else text

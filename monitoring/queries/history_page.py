@@ -17,12 +17,11 @@ from monitoring.history.frame import Floats, SeriesName
 from monitoring.history.paging import page
 from monitoring.history.read import names_of
 from monitoring.models import Metric
+from monitoring.span import FIRST_MS, LAST_MS
 
 MOST_SERIES = 100
 MOST_ROWS = 1000
 USUAL_ROWS = 100
-FIRST_MS, LAST_MS = 0, 32_503_680_000_000
-"""1970 and 3000: what lies outside is cut off."""
 
 Order = Literal["desc", "asc"]
 

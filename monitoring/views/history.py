@@ -1,4 +1,4 @@
-"""The history of one server as a table without end, and its exports."""
+"""The history of one server as a table without end."""
 
 from __future__ import annotations
 
@@ -8,35 +8,30 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
-from django.template.defaultfilters import filesizeformat
+from django.shortcuts import render
 from django.utils import timezone
 from django.utils.cache import patch_vary_headers
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_safe
 from django_htmx.middleware import HtmxDetails
 
 from monitoring.access import server_for
-from monitoring.exports.asking import ExportError, ask, export_for, exports_of, share_done
-from monitoring.exports.file import file_name
 from monitoring.history.frame import SeriesName
 from monitoring.history.read import names_of
 from monitoring.history_filter import HistoryFilter
 from monitoring.models import Server
-from monitoring.models.keeping import Export, ExportState
+from monitoring.models.export import ExportKind
 from monitoring.panels import metric_label, series_label
 from monitoring.queries.history_page import Column, Cursor, HistoryAsked, HistoryPage, history_page
+from monitoring.span import Span
+from monitoring.views.exports import lines_of
 from portal.toolkit.audit import person_of
 from portal.toolkit.instants import from_ms, time_tag
 from portal.toolkit.quantity import quantity
-from portal.toolkit.sentence import say
 
 MAIN = ("cpu", "memory", "disk", "net_rx", "net_tx", "load1")
 MOST_COLUMNS = 12
-EXPORTS_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +58,6 @@ class Row:
     cells: list[Cell]
 
 
-@dataclass(frozen=True, slots=True)
-class ExportLine:
-    """An export as a person sees it. `percent` of its time is written."""
-
-    export: Export
-    name: str
-    percent: int
-    says: str
-    error: str
-    is_unfinished: bool
-    is_done: bool
-
-
 @never_cache
 @require_safe
 def history(request: HttpRequest, server_id: int) -> HttpResponse:
@@ -93,34 +75,6 @@ def history(request: HttpRequest, server_id: int) -> HttpResponse:
         response = render(request, "monitoring/history.html", context)
     patch_vary_headers(response, ["HX-Request", "HX-History-Restore-Request"])
     return response
-
-
-@require_POST
-def ask_export(request: HttpRequest, server_id: int) -> HttpResponse:
-    """Ask for the shown metrics and range as a file; its progress, or why not, when a script asks."""
-    server = server_for(request.user, server_id)
-    wanted = HistoryFilter.read(request.POST, "")
-    start, end = (from_ms(bound) for bound in wanted.bounds(timezone.now()))
-    line, error = None, ""
-    try:
-        export = ask(
-            person_of(request), server, wanted.metrics, start, end, request.POST.get("format", "csv"), timezone.now()
-        )
-        line = _line(export)
-    except ExportError as refused:
-        error = str(refused)
-    if not request.htmx:  # type: ignore[attr-defined]
-        return redirect(wanted.address(server.pk) + "#exports")
-    return render(request, "monitoring/_history_export.html", {"line": line, "refused": error})
-
-
-@never_cache
-@require_safe
-def export(request: HttpRequest, export_id: int) -> HttpResponse:
-    """How far an export of one's own is: a fragment."""
-    return render(
-        request, "monitoring/_history_export.html", {"line": _line(export_for(person_of(request), export_id))}
-    )
 
 
 def _asked(wanted: HistoryFilter, names: Sequence[SeriesName], now: datetime) -> HistoryAsked:
@@ -174,35 +128,13 @@ def _frame(
 ) -> dict[str, object]:
     """What stands around the table: heads of the columns are in the page, the choices and the exports here."""
     metrics = list(dict.fromkeys(name.metric for name in names))
-    own = exports_of(person_of(request)).filter(server=server)[:EXPORTS_SHOWN]
     return {
         "metrics": [(metric, metric_label(metric)) for metric in metrics],
         "unknown": [metric for metric in wanted.metrics if metric not in metrics],
         "several": ",".join(wanted.metrics) if len(wanted.metrics) > 1 else "",
         "only": wanted.metrics[0] if len(wanted.metrics) == 1 else "",
-        "ranges": [(word, _span(seconds)) for word, seconds in HistoryFilter.RANGES.items()],
+        "ranges": Span.ranges(),
         "start": wanted.address(server.pk),
         "everything": HistoryFilter(metrics=wanted.metrics).address(server.pk),
-        "lines": [_line(one) for one in own],
+        "lines": lines_of(person_of(request), ExportKind.HISTORY, server.pk),
     }
-
-
-def _span(seconds: int) -> str:
-    hours = seconds // 3600
-    if hours <= 24:
-        return ngettext("Last hour", "Last %(n)d hours", hours) % {"n": hours}
-    return _("Last %(n)d days") % {"n": hours // 24}
-
-
-def _line(export: Export) -> ExportLine:
-    state, percent = ExportState(export.state), int(share_done(export) * 100)
-    rows = ngettext("%(n)s row", "%(n)s rows", export.rows) % {"n": f"{export.rows:,}"}
-    return ExportLine(
-        export=export,
-        name=file_name(export),
-        percent=percent,
-        says=f"{rows} · {filesizeformat(export.bytes)}" if export.rows else "",
-        error=say(export.error),
-        is_unfinished=state in {ExportState.WAITING, ExportState.RUNNING},
-        is_done=state is ExportState.DONE,
-    )

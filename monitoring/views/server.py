@@ -16,6 +16,8 @@ from monitoring.access import server_for
 from monitoring.history.read import names_of
 from monitoring.panels import REST, panel_groups
 from monitoring.queries.server import MOST_POINTS, RANGES_S, USUAL_POINTS, SamplesAsked, samples_json, vitals
+from monitoring.span import FIRST_MS, LAST_MS, Span
+from portal.toolkit.instants import at_ms
 
 FIRST_RANGE = "15m"
 
@@ -27,13 +29,13 @@ class RequestError(ValueError):
 @never_cache
 @require_safe
 def server(request: HttpRequest, server_id: int) -> HttpResponse:
-    """Head, and a frame for each chart; the numbers follow."""
+    """Head, and a frame for each chart; the numbers follow. A link may ask for any time instead of a range."""
     one = server_for(request.user, server_id)
     heads = vitals([one.pk])
     if not heads:  # deleted between the two looks
         raise Http404
     groups = panel_groups(names_of(one.pk))
-    chosen = request.GET.get("range", "")
+    chosen, span = request.GET.get("range", ""), Span.read(request.GET, getattr(request.user, "time_zone", ""))
     context: dict[str, Any] = {
         "vitals": heads[one.pk],
         "server": one,
@@ -42,9 +44,17 @@ def server(request: HttpRequest, server_id: int) -> HttpResponse:
         "ranges": _ranges(),
         "first_range": FIRST_RANGE,
         "chosen": chosen if chosen in RANGES_S else FIRST_RANGE,
+        "fixed": _fixed(span),
         "can_change": request.user.has_perm("monitoring.change_server"),
     }
     return render(request, "monitoring/server.html", context)
+
+
+def _fixed(span: Span) -> tuple[int, int] | None:
+    """The time that was asked for, epoch ms; None when it is not one that has a beginning and an end after it."""
+    if not span.start or not span.end or span.start >= span.end:
+        return None
+    return at_ms(span.start), at_ms(span.end)
 
 
 def _ranges() -> list[tuple[str, str, int]]:
@@ -62,7 +72,7 @@ def _span(seconds: int) -> str:
 @never_cache
 @require_safe
 def samples(request: HttpRequest, server_id: int) -> HttpResponse:
-    """Samples as `samples_json` writes them: of a `range`, or what came `after` an instant (epoch ms)."""
+    """Samples as `samples_json` writes them: of a `range`, `from` … `to`, or what came `after` (epoch ms)."""
     one = server_for(request.user, server_id)
     try:
         asked = _asked(request.GET, int(time.time() * 1000))
@@ -77,7 +87,10 @@ def _asked(query: QueryDict, now_ms: int) -> SamplesAsked:
     points = _whole(query, "points", 1, MOST_POINTS) if "points" in query else USUAL_POINTS
     end_ms = now_ms + 1
     longest_ms = max(RANGES_S.values()) * 1000
-    if "after" in query:
+    if "from" in query:
+        start_ms = _whole(query, "from", FIRST_MS, LAST_MS)
+        end_ms = _whole(query, "to", start_ms + 1, LAST_MS) if "to" in query else end_ms
+    elif "after" in query:
         after = _whole(query, "after", 0, end_ms)
         start_ms = max(after + 1, now_ms - longest_ms)
     else:

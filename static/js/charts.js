@@ -1,8 +1,10 @@
 // The charts of a server's page: one range, one zoom and one crosshair for all of them.
 
+import { linkShown } from "./charts/logs.js";
 import { readDrawn } from "./charts/marks.js";
-import { Panel, slidingRange } from "./charts/panel.js";
+import { Panel } from "./charts/panel.js";
 import { Samples } from "./charts/samples.js";
+import { fixedSpan, saying, slidingSpan, timesOf } from "./charts/span.js";
 import { localise, serverNow } from "./time.js";
 
 const POINTS_PER_PIXEL = 1.25;
@@ -13,17 +15,19 @@ const root = document.getElementById("charts");
 const stale = document.getElementById("stale");
 const resetButton = document.getElementById("reset-zoom");
 const words = root.dataset;
+const shownTimes = document.getElementById("span-shown");
 const cursorId = `samples-${words.server}`;
 
-let zoom = null; // [from, to] in ms; null follows the present
-let range = words.range;
+let zoom = null; // [from, to] in ms within the span; null shows all of it
+let range = words.from && buttonOf(history.state?.range) ? history.state.range : words.range; // what “Whole range” shows
+let span = words.from ? fixedSpan(Number(words.from), Number(words.to)) : sliding(range);
 let goodAt = serverNow(); // when samples were last read
 let retryTimer = 0;
 
 const events = {
-  range: () => zoom ?? slidingRange(rangeMs(range)),
+  range: () => zoom ?? span.fixed ?? [span.start(), serverNow()],
   zoom: (from, to) => setZoom([from, to]),
-  reset: () => setZoom(null),
+  reset,
 };
 
 /** Panels that load together: the first charts at once, the rest when somebody opens it. */
@@ -39,7 +43,7 @@ class Sheet {
 
   async load() {
     const points = Math.round(this.panels[0].width * POINTS_PER_PIXEL);
-    if (await this.#samples.load(range, rangeMs(range), points)) this.#show();
+    if (await this.#samples.load(span, points)) this.#show();
     this.#loaded = true;
   }
 
@@ -55,8 +59,12 @@ class Sheet {
 
 const sheets = [];
 
-function rangeMs(word) {
-  return 1000 * document.querySelector(`[data-range="${word}"]`).dataset.seconds;
+function buttonOf(word) {
+  return document.querySelector(`#ranges [data-range="${CSS.escape(word ?? "")}"]`);
+}
+
+function sliding(word) {
+  return slidingSpan(word, 1000 * buttonOf(word).dataset.seconds);
 }
 
 const panels = () => sheets.flatMap((sheet) => sheet.panels);
@@ -79,26 +87,51 @@ async function read(how) {
   }
 }
 
-function setZoom(span) {
-  zoom = span;
-  resetButton.hidden = !zoom;
+// A link to what is looked at shows the same to others.
+function setZoom(times) {
+  zoom = times;
+  history.replaceState({ range }, "", addressOf(zoom));
+  showTimes();
   panels().forEach((panel) => panel.redraw());
 }
 
-function choose(word, push) {
-  if (push) history.pushState({}, "", `?range=${word}`);
-  range = word;
-  for (const link of document.querySelectorAll("[data-range]:not(#charts)")) {
-    link.dataset.range === word ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current");
+function addressOf(times) {
+  const fixed = times ?? span.fixed;
+  return fixed ? `?${saying(fixed)}` : `?range=${range}`;
+}
+
+function showTimes() {
+  const times = zoom ?? span.fixed;
+  resetButton.hidden = shownTimes.hidden = !times;
+  resetButton.querySelector("kbd").hidden = !zoom;
+  if (!times) return;
+  [...shownTimes.querySelectorAll("time")].forEach((time, i) => (time.dateTime = new Date(times[i]).toISOString()));
+  localise(shownTimes);
+}
+
+function reset() {
+  if (zoom) setZoom(null);
+  else if (span.fixed) choose(sliding(range), true);
+}
+
+function choose(chosen, push) {
+  span = chosen;
+  range = chosen.word || range;
+  zoom = null;
+  if (push) history.pushState({ range }, "", addressOf(null));
+  for (const link of document.querySelectorAll("#ranges [data-range]")) {
+    link.dataset.range === span.word ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current");
   }
+  showTimes();
   root.setAttribute("aria-busy", "true");
-  setZoom(null);
+  panels().forEach((panel) => panel.redraw());
   return read("load");
 }
 
-function rangeOfAddress() {
+function spanOfAddress() {
+  const times = timesOf(location.search);
   const word = new URLSearchParams(location.search).get("range");
-  return document.querySelector(`#ranges [data-range="${CSS.escape(word ?? "")}"]`) ? word : words.firstRange;
+  return times ? fixedSpan(...times) : sliding(buttonOf(word) ? word : words.firstRange);
 }
 
 // --- What happens on the page ---
@@ -107,12 +140,12 @@ document.getElementById("ranges").addEventListener("click", (event) => {
   const link = event.target.closest("a[data-range]");
   if (!link || event.metaKey || event.ctrlKey || event.shiftKey) return;
   event.preventDefault();
-  choose(link.dataset.range, link.dataset.range !== range);
+  choose(sliding(link.dataset.range), link.dataset.range !== span.word || zoom !== null);
 });
-window.addEventListener("popstate", () => choose(rangeOfAddress(), false));
-resetButton.addEventListener("click", () => setZoom(null));
+window.addEventListener("popstate", () => choose(spanOfAddress(), false));
+resetButton.addEventListener("click", reset);
 document.getElementById("retry").addEventListener("click", () => read("more"));
-document.addEventListener("keydown", (event) => event.key === "Escape" && zoom && setZoom(null));
+document.addEventListener("keydown", (event) => event.key === "Escape" && zoom && reset());
 document.addEventListener("display:changed", () => panels().forEach((panel) => panel.repaint()));
 document.addEventListener("visibilitychange", () => document.hidden || read("more"));
 
@@ -139,7 +172,7 @@ document.addEventListener("live:swapped", ({ detail }) => detail.element.querySe
 
 // The present moves on even when nothing arrives: then what is missing shows at the right edge.
 setInterval(() => {
-  if (!zoom && !document.hidden && serverNow() - goodAt > 2 * SLIDE_MS) panels().forEach((panel) => panel.redraw());
+  if (!zoom && !span.fixed && !document.hidden && serverNow() - goodAt > 2 * SLIDE_MS) panels().forEach((panel) => panel.redraw());
 }, SLIDE_MS);
 
 const rest = root.querySelector("details.rest");
@@ -149,4 +182,6 @@ rest?.addEventListener("toggle", () => {
   sheets.push(new Sheet(rest.querySelectorAll(".panel")));
   read("more");
 }, { once: true });
+linkShown(document.getElementById("logs-link"), words.logs, () => zoom ?? span.fixed ?? [span.start(), null]);
+showTimes();
 read("load");

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from django.test import Client
@@ -12,7 +13,7 @@ from django.utils import timezone, translation
 from django.utils.html import escape
 
 from alerts import incidents
-from alerts.models import Delivery, DeliveryStatus, Entry, Incident, Scope, What
+from alerts.models import Delivery, DeliveryStatus, Entry, Incident, IncidentStatus, Scope, What
 from alerts.queries.incident import MOST_ENTRIES
 from alerts.rules.observation import Phase
 from alerts.silences import silence
@@ -20,6 +21,7 @@ from monitoring.history.frame import Frame
 from monitoring.history.record import record
 from monitoring.models import Series, Server, ServerGroup
 from portal.accounts.models import User
+from portal.toolkit.instants import iso
 from portal.toolkit.live.topic import topics
 from portal.toolkit.redis import client as redis_client
 from tests.alerts.makers import NOW, apply, at, make_series, make_server, make_threshold, mark, observe, open_incident
@@ -60,6 +62,16 @@ def test_it_says_what_is_wrong_by_which_threshold(browser: Client, fired: Incide
     assert '<td class="number">97.2%</td><td class="number">above 85.0%</td>' in html
     assert "All servers · Critical 85.0% · for 30 s" in html
     assert "a threshold that was deleted" in html
+
+
+def test_it_leads_to_the_lines_of_its_server_then(browser: Client, fired: Incident) -> None:
+    start = quote(iso(fired.began_at - timedelta(minutes=10)))
+    assert f'href="/logs/?server={fired.server_id}&amp;from={start}"' in page(browser, fired), "it goes on until now"
+
+    Incident.objects.filter(pk=fired.pk).update(status=IncidentStatus.RESOLVED, resolved_at=fired.began_at)
+
+    end = quote(iso(fired.began_at + timedelta(minutes=5)))
+    assert f'href="/logs/?server={fired.server_id}&amp;from={start}&amp;to={end}"' in page(browser, fired)
 
 
 def test_decisions_for_several_people_are_one_line(browser: Client, fired: Incident) -> None:

@@ -183,6 +183,25 @@ def test_dragging_zooms_all_and_escape_resets(charts: Page) -> None:
     expect(whole).to_be_hidden()
 
 
+def test_a_zoom_is_in_the_address_and_shows_the_same_again(charts: Page) -> None:
+    whole, times = charts.get_by_role("button", name="Whole range"), charts.locator("#span-shown")
+    drag(charts, charts.locator("#panel-cpu .u-over"))
+    expect(charts).to_have_url(re.compile(r"\?from=.+Z&to=.+Z$"))
+    expect(times).to_be_visible()
+    said = times.inner_text()
+
+    charts.reload()
+
+    expect(times).to_have_text(said)
+    expect(charts.locator("#panel-cpu canvas")).to_be_visible()
+    expect(charts.locator("#ranges [aria-current]")).to_have_count(0)
+    whole.click()
+    expect(charts).to_have_url(re.compile(r"\?range=15m$"))
+    expect(charts.locator("#ranges [aria-current]")).to_have_text("15 minutes")
+    charts.go_back()
+    expect(times).to_have_text(said)
+
+
 def test_one_crosshair_reads_all_charts(charts: Page) -> None:
     box = charts.locator("#panel-cpu .u-over").bounding_box()
     assert box is not None

@@ -15,7 +15,7 @@ import pytest
 from portal.embedded.running import RunningPortal, running_portal
 from portal.embedded.services import ROOT
 from portal.system.bench._inside import environment, inside
-from portal.system.bench._ledger import HEALED_WITHIN_S, Ledger
+from portal.system.bench._ledger import HEALED_WITHIN_S, Ledger, LogLedger
 from portal.system.bench.faults import FAULTS, break_and_heal
 
 pytestmark = pytest.mark.slow
@@ -42,6 +42,29 @@ def test_what_was_killed_or_emptied_heals_twice_and_nothing_acknowledged_is_lost
     assert break_and_heal(portal, ledger, fault) < HEALED_WITHIN_S
     ledger.close()
     assert ledger.missing() == []
+
+
+@pytest.mark.parametrize("fault", ["web", "postgres", "worker-bulk"])
+def test_lines_that_were_acknowledged_are_shown_and_counted_once_whatever_was_killed(
+    portal: RunningPortal, tmp_path: Path, fault: str
+) -> None:
+    """More than once while they come and are merged: blocks rest for ten seconds."""
+    ledger = LogLedger.open(portal, tmp_path / "lines")
+    for _ in range(3):
+        time.sleep(random.uniform(2, 6))
+        portal.wait_for_another(fault, portal.kill(fault))
+        ledger.wait_for_more(100)
+    ledger.close()
+    assert ledger.missing() == []
+    wait_until_merged(portal)
+    assert ledger.missing() == []
+
+
+def wait_until_merged(portal: RunningPortal) -> None:
+    deadline = time.monotonic() + HEALED_WITHIN_S
+    while inside(portal, "LogBlock.objects.filter(tier=0, origin='loki').count()"):
+        assert time.monotonic() < deadline, portal.report()
+        time.sleep(0.5)
 
 
 def test_everything_killed_at_once_and_started_again_has_the_day_that_was_acknowledged(tmp_path: Path) -> None:

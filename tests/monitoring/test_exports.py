@@ -16,9 +16,11 @@ from django.http import Http404
 from django.test import Client
 from django.utils import timezone
 
-from monitoring.exports import asking, rows, writing
-from monitoring.exports.asking import ExportError, ask, export_for, share_done
+from monitoring.exports import asking, history, rows, writing
+from monitoring.exports.asking import ExportError, export_for, share_done
 from monitoring.exports.file import file_name
+from monitoring.exports.history import ask
+from monitoring.exports.portion import Portion
 from monitoring.exports.rows import WRITERS, column_name
 from monitoring.history import horizon
 from monitoring.history.frame import Frame, SeriesName, canonical_labels
@@ -26,7 +28,7 @@ from monitoring.history.read import names_of, read
 from monitoring.history.record import record
 from monitoring.history.seal import seal_due
 from monitoring.models import Batch, Membership, Server
-from monitoring.models.keeping import Export, ExportPart, ExportState
+from monitoring.models.export import Export, ExportPart, ExportState
 from portal.accounts import tokens
 from portal.toolkit.instants import at_ms, from_ms
 from portal.toolkit.sentence import say
@@ -88,7 +90,7 @@ class Killed(BaseException):
 
 @pytest.fixture
 def small_portions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "PORTION_VALUES", 100)
+    monkeypatch.setattr(history, "PORTION_VALUES", 100)
 
 
 def test_the_file_has_exactly_what_is_read(cast: Cast, start: datetime, small_portions: None) -> None:
@@ -125,7 +127,7 @@ def test_a_killed_writer_is_followed_by_one_that_doubles_and_misses_nothing(
 ) -> None:
     recorded(cast.server, start)
     export = asked(cast, start)
-    monkeypatch.setattr(writing, "_samples", dies_after(kept_before, writing._samples))
+    monkeypatch.setattr(history, "_samples", dies_after(kept_before, history._samples))
     with pytest.raises(Killed):
         writing.write_due(timezone.now())
     monkeypatch.undo()
@@ -172,7 +174,7 @@ def test_a_file_that_grows_too_large_fails_in_words_and_leaves_nothing(
 def test_what_cannot_be_written_fails_and_the_next_is_written(cast: Cast, start: datetime) -> None:
     recorded(cast.server, start, hours=1)
     bad, good = asked(cast, start), asked(cast, start, format="json")
-    Export.objects.filter(pk=bad.pk).update(metrics=[["cpu", "", "of another version"]])
+    Export.objects.filter(pk=bad.pk).update(asked=[["cpu", "", "of another version"]])
     assert writing.write_due(timezone.now()) == 1
     states = dict(Export.objects.values_list("pk", "state"))
     assert (states[bad.pk], states[good.pk]) == (ExportState.FAILED, ExportState.DONE)
@@ -200,11 +202,11 @@ def test_after_months_of_nothing_the_first_full_weeks_come_in_portions(
     asked(cast, start - timedelta(days=399), "cpu", hours=400 * 24)
     sizes, keep = [], writing._keep
 
-    def counted(export: Export, at: Any, values: Any, until_ms: int) -> bool:
-        sizes.append(values.size)
-        return keep(export, at, values, until_ms)
+    def counted(export: Export, portion: Portion) -> bool:
+        sizes.append(portion.rows)
+        return keep(export, portion)
 
-    monkeypatch.setattr(writing, "MOST_VALUES", 1800)
+    monkeypatch.setattr(history, "MOST_VALUES", 1800)
     monkeypatch.setattr(writing, "_keep", counted)
     writing.write_due(timezone.now())
     assert sum(sizes) == 481
@@ -220,7 +222,7 @@ def test_only_the_asked_metrics_are_columns(cast: Cast, start: datetime) -> None
     assert (head, len(lines)) == (["timestamp", 'disk_used_share{mount="/data"}'], 18)
 
 
-@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t"])
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t", "\n", "＝"])
 def test_no_name_becomes_a_formula(sign: str) -> None:
     name = SeriesName(f'{sign}HYPERLINK("http://evil.example","x")')
     [[_, cell]] = csv.reader(io.StringIO(WRITERS["csv"].head({}, [name])))

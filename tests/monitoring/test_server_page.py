@@ -71,6 +71,27 @@ def test_the_range_is_in_the_address(admin: Client, server: Server, said: str, s
     assert f'data-range="{shown}" data-first-range="15m"' in html
 
 
+def test_a_link_may_ask_for_any_time(admin: Client, server: Server) -> None:
+    html = admin.get(f"/servers/{server.pk}/?from=2026-11-21T09:00:00Z&to=2026-11-21T18:30:00%2B09:00").content.decode()
+    assert 'data-from="1795251600000" data-to="1795253400000"' in html
+    assert "aria-current" not in html.split('id="ranges"')[1].split('id="charts"')[0]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "from=2026-11-21T09:00:00Z",
+        "to=2026-11-21T09:00:00Z",
+        "from=2026-11-21T09:00:00Z&to=2026-11-21T09:00:00Z",
+        "from=yesterday&to=today",
+        "from=0001-01-01T00:00:00Z&to=9999-12-31T00:00:00Z",
+    ],
+)
+def test_a_time_that_is_none_shows_the_first_range(admin: Client, server: Server, said: str) -> None:
+    html = admin.get(f"/servers/{server.pk}/?{said}").content.decode()
+    assert 'data-range="15m" data-first-range="15m" aria-busy' in html
+
+
 def test_the_page_costs_the_same_queries_for_many_sources_and_series(
     admin: Client, server: Server, now_ms: int, django_assert_max_num_queries: Any
 ) -> None:
@@ -110,6 +131,21 @@ def test_only_what_came_after_the_last_point_comes(admin: Client, server: Server
     recorded(server, [now_ms - 10_000, now_ms - 5000, now_ms], cpu=1.0)
     assert samples(admin, server, after=now_ms - 5000)["at"] == [now_ms]
     assert samples(admin, server, after=now_ms)["at"] == []
+
+
+def test_a_time_leaves_out_what_is_before_and_after_it(admin: Client, server: Server, now_ms: int) -> None:
+    recorded(server, [now_ms - 600_000, now_ms - 300_000, now_ms], cpu=1.0)
+    first, second = now_ms - 600_000, now_ms - 300_000
+    assert samples(admin, server, **{"from": first, "to": second})["at"] == [first]
+    assert samples(admin, server, **{"from": first, "to": second + 1})["at"] == [first, second]
+    assert samples(admin, server, **{"from": second})["at"] == [second, now_ms]
+
+
+@pytest.mark.parametrize("asked", [{"from": "x"}, {"from": 5, "to": 5}, {"from": -1}, {"from": 1, "to": "9" * 20}])
+def test_a_time_that_cannot_be_is_said(admin: Client, server: Server, asked: dict[str, Any]) -> None:
+    response = admin.get(f"/servers/{server.pk}/samples/", asked)
+    assert response.status_code == 400
+    assert b"use a whole number" in response.content
 
 
 def test_a_range_leaves_out_what_is_older(admin: Client, server: Server, now_ms: int) -> None:

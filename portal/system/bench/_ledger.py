@@ -6,8 +6,10 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Self
 
 import httpx
 import psycopg
@@ -28,12 +30,13 @@ class Ledger:
     host: str
     path: Path
     process: subprocess.Popen[bytes]
+    KIND: ClassVar = "samples"
 
     @classmethod
-    def open(cls, portal: RunningPortal, path: Path) -> Ledger:
+    def open(cls, portal: RunningPortal, path: Path) -> Self:
         """A sender of a host that joins by its first push, as any machine does."""
-        host = f"ledger-{time.time_ns()}"
-        command = [sys.executable, "-m", "portal.system.bench._sender", portal.url, host, str(path)]
+        host = f"ledger-{cls.KIND}-{time.time_ns()}"
+        command = [sys.executable, "-m", "portal.system.bench._sender", portal.url, host, str(path), cls.KIND]
         env = {**os.environ, "OPENMANAGER_TOKEN": portal.demo["push_token"]}
         ledger = cls(portal, host, path, subprocess.Popen(command, cwd=ROOT, env=env))
         ledger.wait_for_more(20)
@@ -68,6 +71,33 @@ class Ledger:
         )
         kept = {int(at): number for at, number in found}
         return [at for at, number in promised.items() if kept.get(at) != number]
+
+
+class LogLedger(Ledger):
+    """Lines of a log instead: `at` is in nanoseconds, and two lines may have one."""
+
+    KIND: ClassVar = "lines"
+
+    def promised(self) -> list[tuple[int, str]]:
+        lines = self.path.read_text().split("\n")[:-1]
+        return [(int(at), f"line {number}") for at, number in (line.split() for line in lines)]
+
+    def missing(self) -> list[int]:
+        """The instants of acknowledged lines that the portal does not show exactly once; fails when it counts others
+        than it shows.
+        """
+        promised = self.promised()
+        shown, counted = inside(
+            self.portal,
+            f"(lambda ask: ([(line.position.at_ns, line.text) for line in"
+            f" search(ask, servers=None, limit=1_000_000, deadline_s=50).lines],"
+            f" sum(totals(ask, servers=None, start_ms={promised[0][0] // 1_000_000 - 60_000},"
+            f" end_ms={time.time_ns() // 1_000_000}).values())))"
+            f"(Ask(servers=frozenset(Server.objects.filter(name='{self.host}').values_list('pk', flat=True))))",
+        )
+        times = Counter((at, text) for at, text in shown)
+        assert counted == len(shown), f"{len(shown)} lines are shown and {counted} counted"
+        return [line[0] for line in promised if times[line] != 1]
 
 
 def seconds_until_fresh(portal: RunningPortal, since: float) -> float:

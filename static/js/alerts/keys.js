@@ -1,13 +1,10 @@
 // Keys of the pages of incidents. The focus is the mark: a key acts on the row that has it, else on the first.
 
 import { openSheet } from "./act.js";
+export { isTyping } from "../typing.js";
 
 const STEPS = { j: 1, ArrowDown: 1, k: -1, ArrowUp: -1 };
 const ACTS = { a: "acknowledge", s: "silence", c: "comment" };
-
-export function isTyping(element) {
-  return element.closest?.("input, textarea, select, [contenteditable]") !== null;
-}
 
 /** Whether the key did something. */
 export function press(key, rows) {

@@ -2,7 +2,8 @@
 
 import uPlot from "../../uplot/uPlot.esm.js";
 import { quantity, tick } from "../quantity.js";
-import { fullTime, serverNow } from "../time.js";
+import { fullTime } from "../time.js";
+import { LogsAt } from "./logs.js";
 import { Marks } from "./marks.js";
 
 const COLOURS = 8;
@@ -18,6 +19,8 @@ const BINARY = { "KB/s": BINARY_STEPS, MB: BINARY_STEPS };
 
 const clock = (options) => new Intl.DateTimeFormat(LANGUAGE, { timeZone: ZONE, hour12: false, ...options });
 const HOURS = clock({ hour: "2-digit", minute: "2-digit" });
+const DAYS = clock({ month: "short", day: "numeric" });
+const DAY_MS = 86_400_000;
 const SECONDS = clock({ hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const EXACT = clock({ month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" });
 
@@ -31,6 +34,7 @@ export class Panel {
   #shown = { series: [], columns: [[]] };
   #cursor = null; // row under the crosshair
   #marks;
+  #logs;
 
   /** `events`: zoom(from, to), reset(); `range()` says [from, to] in ms. */
   constructor(figure, words, events) {
@@ -40,7 +44,10 @@ export class Panel {
     this.#plot = figure.querySelector(".plot");
     this.metrics = figure.dataset.metrics.split(",");
     this.#marks = new Marks(this.#plot, this.metrics);
+    this.#logs = new LogsAt(this.#plot, words);
     this.#plot.addEventListener("keydown", (event) => this.#walk(event));
+    this.#plot.addEventListener("click", (event) => event.target.closest(".u-over") && this.#offerLogs());
+    this.#plot.addEventListener("dblclick", () => this.#logs.hide());
     this.#plot.addEventListener("blur", () => this.#chart?.setCursor({ left: -10, top: -10 }));
     this.#details.addEventListener("toggle", () => this.#showTable());
     new ResizeObserver(() => this.#resize()).observe(this.#plot);
@@ -105,12 +112,12 @@ export class Panel {
     return {
       ...this.#size(),
       ms: 1,
-      padding: [8, 8, 0, 0],
+      padding: [8, 16, 0, 0],
       tzDate: (ms) => (ZONE ? uPlot.tzDate(new Date(ms), ZONE) : new Date(ms)),
       legend: { show: false },
       scales: { x: { range: () => this.#events.range() }, y: { range: (_, low, high) => this.#span(low, high) } },
       axes: [
-        { ...axis, size: 24, space: 64, grid: { stroke: faint, width: 1 }, values: (_, splits, __, ___, step) => splits.map((at) => (step < 60_000 ? SECONDS : HOURS).format(at)) },
+        { ...axis, size: 24, space: 64, grid: { stroke: faint, width: 1 }, values: (_, splits, __, ___, step) => splits.map((at) => (step < 60_000 ? SECONDS : step < DAY_MS ? HOURS : DAYS).format(at)) },
         { ...axis, size: 58, space: 28, incrs: BINARY[this.#figure.dataset.unit], grid: { stroke: faint, width: 1 }, values: (_, splits) => splits.map((value) => tick(value, this.#shown.series[0].unit, this.#words)) },
       ],
       series: [{}, ...this.#shown.series.map((one, i) => this.#line(one, i))],
@@ -125,7 +132,7 @@ export class Panel {
         setCursor: [() => this.#follow()],
         setSelect: [(chart) => this.#select(chart)],
         drawAxes: [(chart) => this.#marks.drawSpans(chart)],
-        draw: [(chart) => this.#marks.drawLimits(chart)],
+        draw: [(chart) => this.#marks.drawLimits(chart), (chart) => this.#logs.place(chart)],
       },
     };
   }
@@ -173,7 +180,8 @@ export class Panel {
   }
 
   #walk(event) {
-    if (!this.#chart || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (!this.#chart || event.target !== this.#plot || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "Enter" && this.#cursor !== null) return this.#offerLogs(true);
     const last = this.#chart.data[0].length - 1;
     const from = this.#chart.cursor.idx ?? last + 1;
     const far = event.shiftKey ? 10 : 1;
@@ -183,6 +191,13 @@ export class Panel {
     const row = Math.max(0, Math.min(last, target));
     this.#chart.setCursor({ left: this.#chart.valToPos(this.#chart.data[0][row], "x"), top: 0 });
     this.#figure.querySelector(".reading").textContent = this.#reading(row);
+  }
+
+  #offerLogs(focus = false) {
+    if (!this.#chart || this.#cursor === null) return;
+    const [from, to] = this.#events.range();
+    this.#logs.offer(this.#chart.data[0][this.#cursor], to - from, this.#chart);
+    if (focus) this.#logs.focus();
   }
 
   #reading(row) {
@@ -282,9 +297,4 @@ function legendItem(label, i) {
   name.title = label;
   item.append(swatch, name, document.createElement("b"));
   return item;
-}
-
-export function slidingRange(rangeMs) {
-  const now = serverNow();
-  return [now - rangeMs, now];
 }

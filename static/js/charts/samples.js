@@ -1,4 +1,4 @@
-// The samples of one server that the charts show: fetched once for a range, then only what came after.
+// The samples of one server that the charts show: fetched once for a span of time, then only what came after.
 
 import { serverNow } from "../time.js";
 
@@ -10,12 +10,12 @@ const GAP_AFTER = 2.5;
 export class Samples {
   at = []; // ms, ascending
   series = new Map(); // key → {metric, label, unit, values aligned with `at`}
-  rangeMs = 0;
   #step = 0; // length of the thinned rows' buckets; 0 = all are samples as they came
   #thinnedUntil = 0;
   #address;
   #metrics;
-  #range = "";
+  #span = null;
+  #readAt = 0; // when what is here was asked for
   #points;
   #turn = 0; // of the newest request: what an older one brings is no longer wanted
   #loading = 0;
@@ -25,38 +25,46 @@ export class Samples {
     this.#metrics = metrics;
   }
 
-  /** Everything of the range, thinned to about `points` rows. False when a newer load overtook it. */
-  async load(range, rangeMs, points) {
+  /** Everything of `span` (see span.js), thinned to about `points` rows. False when a newer load overtook it. */
+  async load(span, points) {
     const turn = ++this.#turn;
+    const readAt = serverNow();
     this.#loading++;
-    const answer = await this.#fetch({ range, points }).finally(() => this.#loading--);
+    const answer = await this.#fetch({ ...span.asked, points }).finally(() => this.#loading--);
     if (turn !== this.#turn) return false;
-    [this.#range, this.rangeMs, this.#points] = [range, rangeMs, points];
+    [this.#span, this.#readAt, this.#points] = [span, readAt, points];
     this.at = [];
     this.series = new Map();
     this.#step = answer.step;
     this.#append(answer.step ? wholeBuckets(answer) : answer);
     this.#thinnedUntil = answer.step && this.at.length ? this.at.at(-1) + answer.step / 2 : 0;
-    return answer.step ? this.#tail() : true;
+    return answer.step && !this.#isComplete() ? this.#tail() : true;
   }
 
   /** What came after the newest row. Throws when it cannot be had; everything known stays. */
   async more() {
-    if (!this.#range || this.#loading) return false;
-    if (this.#step && this.#tailLength() > LONGEST_TAIL) return this.load(this.#range, this.rangeMs, this.#points);
+    if (!this.#span || this.#loading || this.#isComplete()) return false;
+    if (this.#step && this.#tailLength() > LONGEST_TAIL) return this.load(this.#span, this.#points);
     return this.#tail();
   }
 
+  // Nothing comes any more into a time that is over.
+  #isComplete() {
+    return this.#readAt > this.#span.end + OVERLAP_MS;
+  }
+
   async #tail() {
-    const newest = this.at.at(-1) ?? serverNow() - this.rangeMs;
+    const newest = this.at.at(-1) ?? this.#span.start();
     const turn = ++this.#turn;
+    const readAt = serverNow();
     const after = Math.floor(Math.max(this.#thinnedUntil - 1, newest - OVERLAP_MS, 0));
     const answer = await this.#fetch({ after });
     if (turn !== this.#turn) return false;
     this.#keep((at) => at <= after || at < this.#thinnedUntil);
+    this.#readAt = readAt;
     this.#append(answer);
-    const oldest = serverNow() - this.rangeMs - this.#step;
-    this.#keep((at) => at >= oldest);
+    const oldest = this.#span.start() - this.#step;
+    this.#keep((at) => at >= oldest && at < this.#span.end);
     return true;
   }
 

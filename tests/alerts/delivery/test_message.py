@@ -8,10 +8,12 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from html.parser import HTMLParser
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from django.db import connection
 from django.utils import timezone, translation
+from django.utils.html import escape
 from hypothesis import HealthCheck, example, given, settings, strategies
 
 from alerts.delivery.chart import HEIGHT, WIDTH
@@ -30,6 +32,7 @@ from alerts.models import (
     Threshold,
 )
 from monitoring.models import Metric
+from portal.toolkit.instants import iso
 from portal.toolkit.sentence import sentence
 from tests.alerts.delivery.letters import NOW, a_server, an_hour_of_samples, delivery, incident, problem
 from tests.cast import person
@@ -272,6 +275,17 @@ def test_both_link_to_the_incident_and_the_server(fired: Incident, settings: Any
     for url in (f"/alerts/{fired.pk}/", f"/servers/{fired.server_id}/"):
         assert f": https://portal.example.org{url}\n" in plain(message)
         assert f'href="https://portal.example.org{url}"' in html(message)
+
+
+def test_both_link_to_the_lines_of_the_server_around_that_time(fired: Incident, settings: Any) -> None:
+    settings.PORTAL_URL = "https://portal.example.org"
+    row = delivery(fired, person("ann"))
+    start = quote(iso(fired.began_at - timedelta(minutes=10)))
+    end = quote(iso(row.created_at + timedelta(minutes=5)))
+    message = sent(row)
+    url = f"https://portal.example.org/logs/?server={fired.server_id}&from={start}&to={end}"
+    assert f": {url}\n" in plain(message)
+    assert f'href="{escape(url)}"' in html(message)
 
 
 def test_markup_in_a_name_is_text(fired: Incident) -> None:
