@@ -22,6 +22,9 @@ from monitoring.models import *
 from alerts.models import *
 from monitoring.history.frame import SeriesName
 from monitoring.history.read import read
+from monitoring.logs.ask import Ask
+from monitoring.logs.counts import totals
+from monitoring.logs.search import search
 
 def answer(expression):
     signal.alarm(60)
@@ -47,7 +50,8 @@ for line in sys.stdin:
 def inside(portal: RunningPortal, expression: str) -> Any:
     """The value of a Python expression over the portal's own database, in a process of its own.
 
-    It sees the models, `read` and `SeriesName`; nothing is left of one expression when the next is asked for.
+    It sees the models, `read` and `SeriesName`, and of logs `Ask`, `search` and `totals`. Nothing is left of one
+    expression when the next is asked for.
     """
     process = _processes.get(portal.data) or _start(portal)
     assert process.stdin is not None

@@ -20,7 +20,8 @@ from portal.system.bench._strangers import strangers
 from portal.system.bench.screen import memory_mb, oldest_s
 
 SERVERS = 1_000
-WARM_UP_S = 60
+WARM_UP_S = 300
+"""A web process with 200 visitors grows for two and a half minutes: pools, caches, the heap of its threads."""
 MINUTES = 30
 DEAF, VISITORS = 200, 200
 
