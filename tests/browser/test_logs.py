@@ -24,9 +24,14 @@ SLOW_MS = 30_000
 """For an answer of a busy machine."""
 PAGES, PAGE_LINES = 32, 50
 LEVELS = ("debug", "info", "warning", "error")
+KEPT_PAGES = 10
+"""With lines, wherever somebody reads: five at each end."""
 MOST_PAGES_WITH_LINES = 16
 """Five at each end, those in view with what is ready around them, and a page that is being worked on."""
 RATE, PACE_S, LONGEST_S = 100, 0.2, 30
+MOST_STEPS = 300
+NEAR_TOP_PX = 600
+"""So near to it the list may go on by itself, at its top."""
 
 _KEPT = """
 [[str(line.position) for line in __import__('monitoring.logs.search', fromlist=['search']).search(
@@ -42,6 +47,25 @@ _IN_VIEW = """() => {
 }"""
 _IN_DOCUMENT = "() => [...document.querySelectorAll('.log-page > .log-line')].map((line) => line.dataset.position)"
 _WITH_LINES = "() => document.querySelectorAll('#log-rows [data-page]:has(.log-line)').length"
+_ARE_IN_DOCUMENT = "(positions) => positions.every((position) => document.getElementById(`line-${position}`))"
+_PLACE = """({position, top}) => {
+  const list = document.getElementById('log-rows');
+  if (top !== null) list.scrollTop = top;
+  const line = document.getElementById(`line-${position}`);
+  return {
+    top: list.scrollTop,
+    line: line && line.getBoundingClientRect().top - list.getBoundingClientRect().top,
+  };
+}"""
+_IS_BELOW_OTHERS = "(position) => document.querySelector('.log-page > .log-line').dataset.position !== position"
+_TOLD_AND_ABOVE = """(position) => [
+  document.getElementById('log-new').innerText,
+  [...document.querySelectorAll('.log-page > .log-line')].findIndex((line) => line.dataset.position === position),
+]"""
+_SCROLL = """(by) => new Promise((scrolled) => {
+  document.getElementById('log-rows').scrollBy(0, by);
+  requestAnimationFrame(() => requestAnimationFrame(scrolled));
+})"""
 
 
 def write(
@@ -78,6 +102,13 @@ class Host(NamedTuple):
     pk: int
 
 
+class Place(NamedTuple):
+    """How far the list is scrolled, and where in its view a line stands; None: it is not in the document."""
+
+    top: float
+    line: float | None
+
+
 def new_host(portal: RunningPortal, count: int = 0, **said: Any) -> Host:
     """A server with so many lines; a host is a server's once it has sent something."""
     name = f"logs-{time.time_ns()}"
@@ -105,9 +136,11 @@ def arriving(portal: RunningPortal, host: Host) -> Iterator[None]:
 
     writer = threading.Thread(target=write_on)
     writer.start()
-    yield
-    ended.set()
-    writer.join()
+    try:
+        yield
+    finally:
+        ended.set()
+        writer.join()
 
 
 def opened(page: Page, portal: RunningPortal, query: str) -> Page:
@@ -121,7 +154,7 @@ def texts(page: Page) -> list[str]:
 
 
 def scroll(page: Page, by: int) -> None:
-    page.evaluate("(by) => document.getElementById('log-rows').scrollBy(0, by)", by)
+    page.evaluate(_SCROLL, by)  # until the page has seen it
     page.wait_for_timeout(40)  # a hand is slower
     expect(page.locator("#log-rows:not([aria-busy])")).to_be_attached(timeout=SLOW_MS)
 
@@ -129,6 +162,21 @@ def scroll(page: Page, by: int) -> None:
 def in_view(page: Page) -> list[str]:
     found: list[str] = page.evaluate(_IN_VIEW)
     return found
+
+
+def in_document(page: Page) -> list[str]:
+    found: list[str] = page.evaluate(_IN_DOCUMENT)
+    return found
+
+
+def place_of(page: Page, position: str, *, top: float | None = None) -> Place:
+    """In one look; `top`: after the list was scrolled to it."""
+    return Place(**page.evaluate(_PLACE, {"position": position, "top": top}))
+
+
+def is_following(page: Page) -> bool:
+    """Scrolled down by nobody, it stays so."""
+    return page.locator("#log-live").get_attribute("aria-pressed") == "true"
 
 
 def newest_first(positions: list[str]) -> list[str]:
@@ -139,38 +187,42 @@ def newest_first(positions: list[str]) -> list[str]:
 def test_thirty_pages_down_and_back_while_lines_arrive(page: Page, portal: RunningPortal, host: Host) -> None:
     opened(page, portal, f"server={host.pk}")
     met: dict[str, None] = {}
+
+    def look_and_scroll(by: int) -> None:
+        visible = in_view(page)
+        assert visible, "what is in view is never empty"
+        met.update(dict.fromkeys(visible))
+        document = in_document(page)
+        assert len(document) == len(set(document))
+        assert document == newest_first(document)
+        assert page.evaluate(_WITH_LINES) <= MOST_PAGES_WITH_LINES
+        anchor = visible[len(visible) // 2]
+        before = place_of(page, anchor)
+        page.wait_for_timeout(60)
+        after = place_of(page, anchor)
+        if min(before.top, after.top) > NEAR_TOP_PX:
+            assert before.line is not None
+            assert before.line == after.line, "nothing moves under the reader's eyes"
+        scroll(page, by)
+
     with arriving(portal, host):
-        for by in (900, -900):
-            for _ in range(90):
-                visible = in_view(page)
-                assert visible, "what is in view is never empty"
-                met |= dict.fromkeys(visible)
-                document: list[str] = page.evaluate(_IN_DOCUMENT)
-                assert len(document) == len(set(document))
-                assert document == newest_first(document)
-                assert page.evaluate(_WITH_LINES) <= MOST_PAGES_WITH_LINES
-                anchor = visible[len(visible) // 2]
-                before = page.locator(f"#line-{anchor}").bounding_box()
-                page.wait_for_timeout(60)
-                after = page.locator(f"#line-{anchor}").bounding_box()
-                if page.evaluate("document.getElementById('log-rows').scrollTop") > 600:
-                    assert before == after, "nothing moves under the reader's eyes"
-                if by > 0 and page.locator("#log-rows [data-page]").count() > 30:
-                    break
-                if by < 0 and page.evaluate("document.getElementById('log-rows').scrollTop") < 4:
-                    break
-                scroll(page, by)
-            if by > 0:
-                expect(page.locator("#log-new")).to_contain_text("new line")
-    if page.locator("#log-new").is_visible():
-        page.locator("#log-new").click()
+        for _ in range(MOST_STEPS):
+            look_and_scroll(900)
+            if page.locator("#log-rows [data-page]").count() > 30:
+                break
+        expect(page.locator("#log-new")).to_contain_text("new line", timeout=SLOW_MS)
+        for _ in range(MOST_STEPS):
+            look_and_scroll(-900)
+            if is_following(page):
+                break
     expect(page.locator("#log-live")).to_have_attribute("aria-pressed", "true")
     everything = kept(portal, host)
     assert set(met) <= set(everything)
     # Down once more: what the list has is what is kept, without a hole.
+    page.wait_for_function(_ARE_IN_DOCUMENT, arg=everything[:RATE], timeout=SLOW_MS)
     listed: dict[str, None] = {}
     while everything[-1] not in listed:
-        listed |= dict.fromkeys(page.evaluate(_IN_DOCUMENT))
+        listed |= dict.fromkeys(in_document(page))
         scroll(page, 1_600)
     assert newest_first(list(listed)) == everything
 
@@ -190,6 +242,7 @@ def test_two_hundred_pages_leave_document_and_heap_flat(page: Page, portal: Runn
     for pages in (20, 200):
         while page.locator("#log-rows [data-page]").count() < pages:
             scroll(page, 5_000)
+        page.wait_for_function(f"({_WITH_LINES})() === {KEPT_PAGES}", timeout=SLOW_MS)
         sizes[pages] = measured()
     (heap_before, nodes_before), (heap, nodes) = sizes[20], sizes[200]
     assert nodes < nodes_before + 190 + 300, "an empty element for each page, and no more"
@@ -212,7 +265,7 @@ def test_lines_appear_pause_and_come_back(page: Page, portal: RunningPortal) -> 
     assert texts(page) == ["here 0 주문 지연"]
 
     page.locator("#log-new").click()
-    expect(page.locator("#log-live")).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#log-live")).to_have_attribute("aria-pressed", "true", timeout=SLOW_MS)
     expect(page.locator(".log-text").first).to_contain_text("again", timeout=SLOW_MS)
     page.locator("#log-live").click()
     expect(page.locator("#log-live")).to_have_attribute("aria-pressed", "false")
@@ -228,7 +281,44 @@ def test_a_line_that_comes_late_stands_in_its_place(page: Page, portal: RunningP
     late = page.locator(".log-line", has_text=re.compile("^.*late 0"))
     expect(late).to_have_count(1, timeout=SLOW_MS)
     assert in_view(page) == before
-    assert page.evaluate(_IN_DOCUMENT) == newest_first(page.evaluate(_IN_DOCUMENT))
+    document = in_document(page)
+    assert document == newest_first(document)
+
+
+def test_who_comes_to_the_top_below_many_new_lines_reads_on_page_by_page(page: Page, portal: RunningPortal) -> None:
+    many = 400
+    some = new_host(portal, 6 * PAGE_LINES, ago_s=60, step_ns=1_000_000)
+    opened(page, portal, f"server={some.pk}")
+    for _ in range(3):
+        scroll(page, 900)
+    first = in_document(page)[0]
+    write(portal, some.name, many, text="many")
+    expect(page.locator("#log-new")).to_have_text(f"{many} new lines", timeout=SLOW_MS)
+
+    before = place_of(page, first, top=0)
+    page.wait_for_function(_IS_BELOW_OTHERS, arg=first, timeout=SLOW_MS)
+    page.wait_for_timeout(1_000)  # for what must not happen
+    after = place_of(page, first)
+    assert before.line is not None
+    assert before.line == after.line, "nothing moves under the reader's eyes"
+    assert after.top > before.top == 0
+    assert not is_following(page)
+    told, above = page.evaluate(_TOLD_AND_ABOVE, first)
+    assert told == f"{many - above} new lines"
+
+    listed = dict.fromkeys(in_document(page))
+    for _ in range(MOST_STEPS):
+        scroll(page, -300)
+        listed |= dict.fromkeys(in_document(page))
+        if is_following(page):
+            break
+    expect(page.locator("#log-live")).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#log-new")).to_be_hidden()
+    newest = kept(portal, some)[: many + 1]
+    assert newest[-1] == first
+    assert set(newest) <= set(listed), "no line is left out"
+    write(portal, some.name, 1, text="and on")
+    expect(page.locator(".log-page .log-text").first).to_contain_text("and on", timeout=SLOW_MS)
 
 
 # --- Filters ----------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 // Where lines stand in the list. A position is "<instant>-<number>"; lines are in the order of their positions, newest
 // first, and the pages of the list go without a hole from the first line down to data-oldest of the last page.
 
-const PAGE = 50;
+export const PAGE = 50;
 
 /** Below 0 when `one` is older, 0 when it is the same. */
 export function compare(one, other) {

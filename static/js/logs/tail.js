@@ -1,5 +1,6 @@
 // New lines as they come. At the top of the list they appear by themselves; who reads further down, has opened a line or
-// pressed the button is told how many there are, and nothing moves under their eyes.
+// pressed the button is told how many there are, and nothing moves under their eyes. Scrolling up leads to them page
+// by page, "N new lines" at once; at the top the list goes on by itself.
 //
 // A cursor says what is known: every line that was committed after it comes with the next question, those too that are
 // older than what is shown ("late"). So that none is lost, an answer counts only when the list has the same first line
@@ -7,7 +8,7 @@
 
 import { fetched } from "../endless.js";
 import { localise } from "../time.js";
-import { cutBelow, insert, newest, placesOf, split } from "./place.js";
+import { PAGE, cutBelow, insert, newest, placesOf, split } from "./place.js";
 
 const FOLLOW_MS = 400;
 const COUNT_MS = 1_500;
@@ -16,6 +17,7 @@ const RETRY_MS = 5_000;
 const QUIET_TURNS = 4; // asked again so often after the last line, before the push is waited for
 const MOST_PAGES = 10; // that follow: what is further down can be fetched again
 const TOP_PX = 4;
+const FEW_PAGES = 3; // of lines that came meanwhile are put in when somebody comes to the top
 const FAST_SHOWN_MS = 3_000;
 
 export class Tail {
@@ -72,7 +74,7 @@ export class Tail {
   /** Show the newest lines, and go on with them. */
   follow() {
     return this.#alone(async () => {
-      if (this.#unseen || !this.#isWhole || this.#panel.isFolded) await this.#renew();
+      if (this.#isBehind || this.#panel.isFolded) await this.#renew();
       this.#goOn();
     });
   }
@@ -80,6 +82,11 @@ export class Tail {
   #listen() {
     this.#list.scroller.addEventListener("endless:scrolled", () => this.#onScroll());
     this.#list.scroller.addEventListener("endless:joined", ({ detail }) => this.#onJoined(detail));
+  }
+
+  /** Whether there are, or may be, lines above the first one. */
+  get #isBehind() {
+    return this.#unseen > 0 || !this.#isWhole;
   }
 
   #isAtTop() {
@@ -105,9 +112,9 @@ export class Tail {
 
   #onJoined({ page, direction }) {
     if (direction !== "previous") return;
-    const isEnd = !page.dataset.previous;
-    this.#unseen = isEnd ? 0 : Math.max(1, this.#unseen - page.children.length);
-    this.#isWhole ||= isEnd;
+    this.#scrollTop = this.#list.scroller.scrollTop; // nobody scrolled: the page was put above
+    if (page.dataset.previous) this.#unseen = Math.max(1, this.#unseen - page.children.length);
+    else this.#reachEnd();
     this.#show();
   }
 
@@ -116,18 +123,27 @@ export class Tail {
     this.#show();
   }
 
-  // At the top again: the few lines that came meanwhile are put in, many are shown anew.
+  #reachEnd() {
+    [this.#unseen, this.#isWhole] = [0, true];
+  }
+
+  // At the top again: the few lines that came meanwhile are put in, and the list goes on. Of many, or of nobody knows how
+  // many, it is the next page, above what is being read: who scrolls on comes to the top again.
   #resume() {
     return this.#alone(async () => {
       if (!this.#isAtTop() || this.isFollowing) return;
-      for (let pages = 0; (this.#unseen || !this.#isWhole) && pages < 3; pages++) {
-        this.#pull();
-        if (!this.#list.pages[0].dataset.previous) break;
-        await this.#list.load("previous");
-      }
-      if (this.#unseen || !this.#isWhole || this.#panel.isFolded) await this.#renew();
-      this.#goOn();
+      const isFew = this.#isWhole && this.#unseen <= FEW_PAGES * PAGE;
+      if (this.#panel.isFolded) await this.#renew();
+      for (let pages = isFew ? FEW_PAGES : 1; this.#isBehind && pages; pages--) await this.#loadAbove();
+      if (!this.#isBehind && (isFew || this.#isAtTop())) this.#goOn();
+      else this.#pause("scrolled");
     });
+  }
+
+  async #loadAbove() {
+    this.#pull();
+    await this.#list.load("previous");
+    if (!this.#list.pages[0].dataset.previous) this.#reachEnd(); // also by an answer without lines
   }
 
   #goOn() {
@@ -254,7 +270,7 @@ export class Tail {
   }
 
   #show() {
-    const isAway = !this.isFollowing && (this.#unseen > 0 || !this.#isWhole || !this.#isAtTop());
+    const isAway = !this.isFollowing && (this.#isBehind || !this.#isAtTop());
     this.#panel.showState(this.isFollowing, isAway, this.#isWhole ? this.#unseen : 0);
   }
 }
