@@ -13,6 +13,8 @@ from portal.embedded.errors import StartError
 EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104 (compared with, not listened on)
 BACKLOG = 2048  # connections that wait to be taken; the kernel may allow fewer
 UDP_BUFFER = 8 << 20
+DEAF_MS = 60_000
+"""A peer that takes nothing for so long is let go by the kernel; whoever writes to it would wait for ever."""
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -54,6 +56,8 @@ def _listener(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # what is accepted inherits it
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAF_MS)
         listener.bind(address)
         listener.listen(BACKLOG)
     except OSError:

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from portal.embedded.address import host_names, listen, public_url
+from portal.embedded.address import DEAF_MS, host_names, listen, public_url
 from portal.embedded.errors import StartError
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 (what a person may type)
@@ -43,3 +43,10 @@ def test_the_url_is_one_that_a_browser_can_open() -> None:
     assert public_url("127.0.0.1", 8000) == "http://127.0.0.1:8000"
     assert public_url("::1", 8000) == "http://[::1]:8000"
     assert EVERYWHERE not in public_url(EVERYWHERE, 8000)
+
+
+def test_a_peer_that_takes_nothing_is_let_go() -> None:
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == DEAF_MS

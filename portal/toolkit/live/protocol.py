@@ -53,6 +53,19 @@ class LiveProtocol(WebSocketsSansIOProtocol):
             chosen = [found for found in self.conn.extensions if isinstance(found, PerMessageDeflate)]
             self._is_compressed = bool(chosen) and chosen[0].local_max_window_bits >= WINDOW_BITS
 
+    async def run_asgi(self) -> None:
+        await super().run_asgi()
+        self._let_go()
+
+    def keepalive_timeout(self) -> None:
+        super().keepalive_timeout()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """A connection that is closed waits for its peer to take the rest, one that never reads for ever."""
+        if not self.writable.is_set():
+            self.transport.abort()
+
     def write(self, frame: Frame) -> Awaitable[object] | None:
         """Hand `frame` over. None when the kernel has all of it, else something that is done once it has.
 

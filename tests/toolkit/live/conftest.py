@@ -198,8 +198,8 @@ class Portal:
             yield LiveClient(open_socket)
 
     @contextlib.contextmanager
-    def deaf_socket(self, client: Client, *topics: str) -> Iterator[None]:
-        """A browser that opens the socket and then reads nothing at all."""
+    def deaf_socket(self, client: Client, *topics: str) -> Iterator[socket.socket]:
+        """A browser that opens the socket and then reads nothing at all; its connection."""
         cookies = "; ".join(f"{name}={morsel.value}" for name, morsel in client.cookies.items())
         lines = [
             f"GET /ws/live/?{'&'.join(f'topic={name}' for name in topics)} HTTP/1.1",
@@ -215,7 +215,7 @@ class Portal:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             raw.connect(("127.0.0.1", self.port))
             raw.sendall("\r\n".join([*lines, "", ""]).encode())
-            yield
+            yield raw
 
     def hears(self) -> None:
         """Wait until orders and touches reach the server's hub; before, a lost one is only made up for later."""

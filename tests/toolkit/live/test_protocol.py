@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from contextlib import ExitStack
 from typing import Any
@@ -31,16 +32,16 @@ def test_frames_and_answers_are_read_by_a_browser_that_offers_deflate(
 ) -> None:
     settings.LIVE_DEFLATE = deflate
     gauge.values = {"1": LONG, "2": "↓"}
-    with portal.socket(browser, "gauge:1", "gauge:2") as socket:
-        assert [extension.name for extension in socket.socket.protocol.extensions] == ["permessage-deflate"] * deflate
-        first = socket.frame()
+    with portal.socket(browser, "gauge:1", "gauge:2") as reader:
+        assert [extension.name for extension in reader.socket.protocol.extensions] == ["permessage-deflate"] * deflate
+        first = reader.frame()
         assert (LONG in first, "↓" in first) == (True, True)
         for number in range(3):  # answers are compressed by uvicorn, frames by us: neither may lean on the other
-            socket.say(ping=number)
-            assert socket.answer() == {"pong": number}
+            reader.say(ping=number)
+            assert reader.answer() == {"pong": number}
             portal.hears()
             change(gauge, f"{number} {LONG}")
-            assert f"{number} {LONG}" in socket.frame()
+            assert f"{number} {LONG}" in reader.frame()
 
 
 def test_sockets_that_read_nothing_cost_one_frame_each_and_hold_nobody(
@@ -61,21 +62,31 @@ def test_sockets_that_read_nothing_cost_one_frame_each_and_hold_nobody(
     monkeypatch.setattr(LiveProtocol, "write", noted)
     gauge.values = {"1": LONG}
     with ExitStack() as stack:
-        for _ in range(DEAF):
-            stack.enter_context(portal.deaf_socket(browser, "gauge:1"))
-        socket = stack.enter_context(portal.socket(browser, "gauge:1"))
-        socket.frame()
+        deaf = [stack.enter_context(portal.deaf_socket(browser, "gauge:1")) for _ in range(DEAF)]
+        reader = stack.enter_context(portal.socket(browser, "gauge:1"))
+        reader.frame()
         portal.hears()
         number, slowest_s, started = 0, 0.0, time.monotonic()
         while number < 10 or _open_watchers() > 1:  # until only who reads is left
             assert time.monotonic() - started < 60
             number, touched = number + 1, time.monotonic()
             change(gauge, f"{number} {LONG}")
-            while f"{number} {LONG}" not in socket.frame():
+            while f"{number} {LONG}" not in reader.frame():
                 pass
             slowest_s = max(slowest_s, time.monotonic() - touched)
+        for raw in deaf:
+            with pytest.raises(ConnectionError):
+                _knock_for(raw, seconds=5)
     assert written_on_top == []
     assert slowest_s < 5
+
+
+def _knock_for(raw: socket.socket, *, seconds: float) -> None:
+    """Send pongs that nobody asked for. Raises ConnectionError once the other side has let go of it."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        raw.sendall(b"\x8a\x80\0\0\0\0")
+        time.sleep(0.05)
 
 
 def _open_watchers() -> int:
