@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from monitoring.history.frame import Floats, SeriesName
 from monitoring.history.read import Tracks, places_by_name, read
 from monitoring.models import Metric, Server, ServerKind, ServerState, Source
 from monitoring.panels import metric_label, series_label
-from monitoring.queries.fleet import KIND_ICONS, STATE_ICONS, Gauge, gauge, newest_ms, value_of
+from monitoring.queries.cards import KIND_ICONS, STATE_ICONS, Gauge, gauge
 from monitoring.queries.rates import rates
 from monitoring.queries.readings import short_label
 from portal.toolkit.instants import at_ms, from_ms, time_tag
@@ -94,7 +95,8 @@ def vitals(server_ids: Sequence[int]) -> dict[int, Vitals]:
 
 def _vitals(server: Server, newest: hot.Newest) -> Vitals:
     state, kind = ServerState(server.state), ServerKind(server.kind)
-    seen_ms = newest_ms(newest) or at_ms(server.seen_at) or 0
+    newest_ms = max((at for at, _value in newest.values()), default=0)
+    seen_ms = newest_ms or at_ms(server.seen_at) or 0
     return Vitals(
         id=server.pk,
         name=server.name,
@@ -111,9 +113,9 @@ def _vitals(server: Server, newest: hot.Newest) -> Vitals:
         at_ms=seen_ms,
         seen=time_tag(from_ms(seen_ms)) if seen_ms else SafeString(""),
         gauges=[
-            *((short_label(m), gauge(value_of(newest, m))) for m in GAUGES if SeriesName(m) in newest),
+            *((short_label(m), gauge(_value_of(newest, m))) for m in GAUGES if SeriesName(m) in newest),
             *(
-                (short_label(m), replace(gauge(value_of(newest, m)), level=""))
+                (short_label(m), replace(gauge(_value_of(newest, m)), level=""))
                 for m in RATIOS
                 if SeriesName(m) in newest
             ),
@@ -123,9 +125,14 @@ def _vitals(server: Server, newest: hot.Newest) -> Vitals:
     )
 
 
+def _value_of(newest: hot.Newest, metric: str) -> float | None:
+    found = newest.get(SeriesName(metric))
+    return found[1] if found and isfinite(found[1]) else None
+
+
 def _facts(newest: hot.Newest) -> list[tuple[str, str]]:
     had = [metric for metric in FACTS if SeriesName(metric) in newest][:FACTS_SHOWN]
-    return [(metric_label(metric), quantity(value_of(newest, metric), BY_NAME[metric].unit)) for metric in had]
+    return [(metric_label(metric), quantity(_value_of(newest, metric), BY_NAME[metric].unit)) for metric in had]
 
 
 def _source_line(source: Source) -> SourceLine:

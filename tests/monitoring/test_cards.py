@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from monitoring.cards import card_html
 from monitoring.models import ServerState
-from monitoring.queries.fleet import CardWords, Gauge, ServerCard
+from monitoring.queries.cards import CardFacts, Gauge, ServerCard, card_words
 from monitoring.queries.readings import Reading
 from portal.toolkit.sparkline import sparklines
 from portal.toolkit.templatetags.icons import icon
@@ -30,21 +30,24 @@ seen = st.sampled_from([SafeString(""), SafeString("<time>now</time>")])
 @pytest.mark.parametrize("language", ["en", "ko"])
 def test_a_card_is_what_the_template_gives(language: str) -> None:
     with translation.override(language):
-        words = CardWords.now()
+        facts = st.builds(
+            CardFacts,
+            words=st.just(card_words(language)),
+            key=st.integers(1, 10**9).map(str),
+            url=some,
+            name=some,
+            state=st.sampled_from(ServerState.values),
+            state_icon=st.just(icon("circle-check")),
+            kind_icon=st.just(icon("server", 14)),
+            about=some,
+            **dict.fromkeys(("head", "tail", "reason", "problem", "simulated_word"), texts),
+        )
 
         @settings(max_examples=150, deadline=None)
         @given(
             st.builds(
                 ServerCard,
-                words=st.just(words),
-                key=st.integers(1, 10**9).map(str),
-                url=some,
-                name=some,
-                state=st.sampled_from(ServerState.values),
-                state_icon=st.just(icon("circle-check")),
-                kind_icon=st.just(icon("server", 14)),
-                facts=some,
-                **dict.fromkeys(("head", "tail", "reason", "problem", "simulated_word"), texts),
+                facts=facts,
                 stamp=st.sampled_from(["0", "1700000000000"]),
                 seen=seen,
                 readings=st.lists(st.builds(Reading, some, texts, texts, texts), max_size=2),

@@ -38,8 +38,12 @@ texts = st.text(st.sampled_from("ab<>&\"'%s\x1f{}\ue000\ue0010"), max_size=6)
 @given(name=texts, note=texts, deep=texts)
 def test_a_filled_stencil_is_what_the_template_gives(template: str, name: str, note: str, deep: str) -> None:
     context = {"a": {"name": name, "note": note, "b": {"deep": deep}, "icon": mark_safe("<svg/>")}}
-    filled = Stencil(template, FIELDS, ["a.icon"]).filled([name, note, deep], ["<svg/>"])
-    assert filled == render_to_string(template, context)
+    expected = render_to_string(template, context)
+    stencil, values = Stencil(template, FIELDS, ["a.icon"]), [name, note, deep]
+    for first in range(4):
+        for safe in ([], ["<svg/>"]):
+            begun = stencil.begun(values[:first], safe)
+            assert begun.filled(values[first:], [] if safe else ["<svg/>"]) == expected
 
 
 def test_the_template_is_rendered_once_for_each_set_of_empty_fields(
@@ -53,6 +57,8 @@ def test_the_template_is_rendered_once_for_each_set_of_empty_fields(
 
     monkeypatch.setattr("portal.toolkit.stencil.render_to_string", noted)
     stencil = Stencil(template, FIELDS, ["a.icon"])
-    for note in ("x", "y", "", "z", ""):
-        stencil.filled(["name", note, "deep"], ["<svg/>"])
+    for name in ("one", "another"):
+        begun = stencil.begun([name])
+        for note in ("x", "y", "", "z", ""):
+            begun.filled([note, "deep"], ["<svg/>"])
     assert len(rendered) == 2

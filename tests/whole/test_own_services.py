@@ -13,9 +13,10 @@ from portal.system.bench._inside import inside
 pytestmark = pytest.mark.slow
 
 READ = "list(Source.objects.filter(url='own:').values('pk', 'collector', 'error', 'ok_at__year', 'url'))"
-CARDS = """(lambda cards: {card.name.rpartition('/')[2]: [[reading.label, reading.text] for reading in card.readings]
+CARDS = """(lambda cards: {
+    card.facts.name.rpartition('/')[2]: [[reading.label, reading.text] for reading in card.readings]
     for card in cards.values()})(
-    __import__('monitoring.queries.fleet', fromlist=['server_cards']).server_cards(
+    __import__('monitoring.queries.cards', fromlist=['server_cards']).server_cards(
         list(Server.objects.filter(name__contains='/').values_list('pk', flat=True))))"""
 
 

@@ -26,10 +26,10 @@ def content_of(html: str) -> int:
     return hash(without_stamps(html))
 
 
-def without_stamps(html: str) -> str:
-    """`html` with the values of `data-at` left out. A regular expression takes twenty times as long."""
+def without_stamps(html: str) -> tuple[str, ...]:
+    """`html` with the values of `data-at` cut out. A regular expression takes twenty times as long."""
     first, *others = html.split(_STAMP)
-    return _STAMP.join([first, *(other[other.find('"') :] for other in others)])
+    return (first, *[other[other.find('"') :] for other in others])
 
 
 def gone(address: Address) -> str:

@@ -54,4 +54,4 @@ def beat() -> str:
 
 def tag_of(state: str) -> str:
     """Equal for what differs in nothing but the values of `data-at`."""
-    return f'W/"{blake2b(without_stamps(state).encode(), digest_size=12).hexdigest()}"'
+    return f'W/"{blake2b("".join(without_stamps(state)).encode(), digest_size=12).hexdigest()}"'
