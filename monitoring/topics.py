@@ -11,10 +11,12 @@ from monitoring import hot
 from monitoring.access import audience_of, servers_for
 from monitoring.cards import card_html
 from monitoring.models import Server, ServerState
-from monitoring.queries.fleet import fleet_totals, server_cards
+from monitoring.queries.cards import server_cards
+from monitoring.queries.fleet import fleet_totals
 from monitoring.queries.log_cursor import OF_SERVER, cursor_html
 from monitoring.queries.server import vitals
 from monitoring.queries.updates import server_updates, system_update
+from portal.toolkit.any_of import AnyOf
 from portal.toolkit.live.topic import Data, Topic, register
 
 MOST_SERVERS = 10_000
@@ -24,7 +26,7 @@ MOST_SERVERS = 10_000
 def _visible(user: AbstractBaseUser, keys: Sequence[str]) -> dict[str, str]:
     """Those of `keys` that are ids of servers which `user` may see, each with the id as it is written. One query."""
     asked = {int(key): key for key in keys if key.isascii() and key.isdecimal() and len(key) < 18}
-    visible = servers_for(user).filter(pk__in=asked).order_by().values_list("pk", flat=True)  # type: ignore[arg-type]
+    visible = servers_for(user).filter(AnyOf("pk", asked)).order_by().values_list("pk", flat=True)  # type: ignore[arg-type]
     return {asked[pk]: str(pk) for pk in visible}
 
 

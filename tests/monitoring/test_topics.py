@@ -7,6 +7,7 @@ import re
 import pytest
 from django.test import Client
 from django.utils import timezone, translation
+from pytest_django import DjangoAssertNumQueries
 
 from monitoring.history.frame import Frame
 from monitoring.history.record import record
@@ -103,3 +104,22 @@ def test_many_keys_cost_as_many_queries_as_one(cast: Cast, topic: str, django_as
     topics()[topic].render(keys, "en")
     with django_assert_max_num_queries(2):  # type: ignore[operator]
         assert len(topics()[topic].render(keys, "en")) == 30
+
+
+@pytest.mark.parametrize("topic", ["server", "vitals", "samples"])
+def test_whether_many_servers_may_be_watched_is_one_query(
+    cast: Cast, topic: str, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    group = {"reader": cast.group, "stranger": cast.elsewhere}
+    ids = {
+        name: [
+            server.pk for server in Server.objects.bulk_create(Server(name=f"{name}-{n}", group=of) for n in range(40))
+        ]
+        for name, of in group.items()
+    }
+    asked = ["", "x", "-1", str(10**17), f"00{cast.server.pk}", *(str(pk) for pks in ids.values() for pk in pks)]
+    with django_assert_num_queries(1):
+        found = topics()[topic].admit_many(cast.reader, asked)
+    assert found == {f"00{cast.server.pk}": str(cast.server.pk)} | {str(pk): str(pk) for pk in ids["reader"]}
+    with django_assert_num_queries(0):
+        assert topics()[topic].admit_many(cast.reader, ["", "x", "-1"]) == {}

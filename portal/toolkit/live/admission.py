@@ -60,14 +60,16 @@ def admit(user: AbstractBaseUser, asked: Iterable[Address]) -> dict[Address, Add
 
     A topic that raises admits nobody; a database that is away raises DATABASE_AWAY instead.
     """
-    keys: dict[str, list[str]] = defaultdict(list)
+    wanted: dict[str, dict[str, Address]] = defaultdict(dict)
     for address in asked:
-        keys[address.topic].append(address.key)
-    return {
-        Address(name, key): Address(name, canonical)
-        for name, wanted in keys.items()
-        for key, canonical in _admit_to_topic(user, name, wanted).items()
-    }
+        wanted[address.topic][address.key] = address
+    admitted: dict[Address, Address] = {}
+    for name, addresses in wanted.items():
+        found = _admit_to_topic(user, name, list(addresses))
+        for key, address in addresses.items():
+            if key in found:
+                admitted[address] = address if found[key] == key else Address(name, found[key])
+    return admitted
 
 
 def _admit_to_topic(user: AbstractBaseUser, name: str, keys: list[str]) -> dict[str, str]:

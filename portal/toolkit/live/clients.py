@@ -6,11 +6,13 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from itertools import islice
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import chain, islice
+from typing import Any, Literal, Protocol
 
 import orjson
 import structlog
@@ -28,37 +30,61 @@ KEY = "live:clients"
 EVERY_S = 5.0
 FRESH_S = 20.0
 """A process that told nothing for this long is gone."""
-MOST_LISTED, TOGETHER = 2_000, 100
+MOST_LISTED, TOGETHER = 2_000, 200
 TOPICS_TOLD = 20
 
 logger = structlog.get_logger(__name__)
 
 
+class Asking(Protocol):
+    @property
+    def asked(self) -> Iterable[Address]:
+        """The same object for as long as nothing else is asked for."""
+
+
 @dataclass(eq=False, slots=True)
 class Client:
-    """One open socket or stream."""
+    """One open socket or stream; `whole` are the topics of which it watches every key."""
 
     person: AbstractBaseUser
     transport: Literal["socket", "stream"]
     address: str
     watcher: Watcher
-    asked: Callable[[], Iterable[Address]]
+    asking: Asking
     since: float
+    whole: Sequence[str] = ()
+    _asked: Iterable[Address] | None = field(default=None, init=False)
+    """What was asked for when it was told last."""
+    _told: dict[str, Any] = field(init=False)
 
-    def told(self) -> dict[str, Any]:
-        asked = list(self.asked())
-        return {
+    def __post_init__(self) -> None:
+        self._told = {
             "person": self.person.get_username(),
             "transport": self.transport,
             "address": self.address,
             "since": self.since,
-            "topics": [str(address) for address in asked[:TOPICS_TOLD]],
-            "watched": len(self.watcher.watched),
-            "pace_s": self.watcher.pace_s,
-            "frames": self.watcher.frames,
-            "unsent": len(self.watcher.unsent) + len(self.watcher.low),
-            "sending": self.watcher.is_busy,
+            "topics": [],
         }
+
+    def told(self) -> dict[str, Any]:
+        """For orjson; to be cheap, the same object each time, brought up to date."""
+        told, watcher, asked = self._told, self.watcher, self.asking.asked
+        if asked is not self._asked:
+            self._asked = asked
+            every = (Address(name, "*") for name in self.whole)
+            told["topics"] = _written(tuple(islice(chain(asked, every), TOPICS_TOLD)))
+        told["watched"] = len(watcher.watched)
+        told["pace_s"] = watcher.pace_s
+        told["frames"] = watcher.frames
+        told["unsent"] = len(watcher.unsent) + len(watcher.low)
+        told["sending"] = watcher.is_busy
+        return told
+
+
+@lru_cache(1_000)
+def _written(addresses: tuple[Address, ...]) -> orjson.Fragment:
+    """Once for all sockets of the same screen."""
+    return orjson.Fragment(orjson.dumps([str(address) for address in addresses]))
 
 
 class Clients:
@@ -67,12 +93,16 @@ class Clients:
     def __init__(self, epoch: str) -> None:
         self._process = f"{socket.gethostname()}:{os.getpid()}:{epoch}"
         self._open: dict[Client, None] = {}
+        self._transports: Counter[str] = Counter()
 
     def add(self, client: Client) -> None:
         self._open[client] = None
+        self._transports[client.transport] += 1
 
     def discard(self, client: Client) -> None:
-        self._open.pop(client, None)
+        if client in self._open:
+            del self._open[client]
+            self._transports[client.transport] -= 1
 
     async def tell_for_ever(self, health: Callable[[], str]) -> None:
         """Cancel to stop; then nothing is told of this process any more."""
@@ -81,7 +111,8 @@ class Clients:
             while True:
                 delays.turn()
                 with suppress(*AWAY):
-                    await connection.hset(KEY, self._process, orjson.dumps(await self._told(health())).decode())
+                    told = orjson.dumps(await self._told(health()))
+                    await connection.hset(KEY, mapping={self._process: told})
                     await connection.expire(KEY, int(3 * FRESH_S))
                 await asyncio.sleep(EVERY_S)
         finally:
@@ -104,8 +135,8 @@ class Clients:
             "health": health,
             "taken": places.taken,
             "limit": settings.LIVE_SOCKETS,
-            "sockets": sum(one.transport == "socket" for one in self._open),
-            "streams": sum(one.transport == "stream" for one in self._open),
+            "sockets": self._transports["socket"],
+            "streams": self._transports["stream"],
             "delays": delays.recent,
             "delays_ever": delays.counts,
             "delays_total_s": delays.total_s,

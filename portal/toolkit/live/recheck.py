@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -33,16 +33,18 @@ class Rechecked(Protocol):
     recheck_at: float
 
     @property
-    def asked(self) -> Iterable[Address]: ...
+    def asked(self) -> Collection[Address]:
+        """Replaced, never changed: another thread reads it."""
 
     def take_rights(
-        self, user: AbstractBaseUser | None, asked: Sequence[Address], admitted: dict[Address, Address]
+        self, user: AbstractBaseUser | None, asked: Collection[Address], admitted: Mapping[Address, Address]
     ) -> None: ...
 
 
 class Rechecker:
-    """Every socket within a minute, spread over time; who has several sockets, or several who came at once, share the
-    queries. A database that is away changes nothing: nobody gets new rights, and it is asked again soon.
+    """Every socket within a minute, spread over time, but those of one credential together; all that are looked at
+    together share the queries. A database that is away changes nothing: nobody gets new rights, and it is asked again
+    soon.
     """
 
     def __init__(self) -> None:
@@ -75,15 +77,19 @@ class Rechecker:
                 async with asyncio.timeout(ROUND_S):
                     await self._wake.wait()
             self._wake.clear()
-            now = self._clock()
-            due = [socket for socket in self._sockets if socket.recheck_at <= now]
+            due = self._due(self._clock())
             for start in range(0, len(due), MOST_A_ROUND):
                 await self._look_at(due[start : start + MOST_A_ROUND])
+
+    def _due(self, now: float) -> list[Rechecked]:
+        """Those whose time has come, and all others of the same credentials, as that costs no query more."""
+        credentials = {socket.credential for socket in self._sockets if socket.recheck_at <= now}
+        return [socket for socket in self._sockets if socket.credential in credentials] if credentials else []
 
     async def _look_at(self, sockets: Sequence[Rechecked]) -> None:
         for socket in sockets:
             self._postpone(socket)  # first, so that an order that comes meanwhile is not forgotten
-        asked = [(socket.credential, list(socket.asked)) for socket in sockets]
+        asked = [(socket.credential, socket.asked) for socket in sockets]
         try:
             rights = await in_thread(lambda: rights_of(asked))
         except Exception as error:  # the worker's loop: nobody would be looked at any more
@@ -98,8 +104,8 @@ class Rechecker:
 
 
 def rights_of(
-    asked: Sequence[tuple[Credential, list[Address]]],
-) -> list[tuple[AbstractBaseUser | None, dict[Address, Address]]]:
+    asked: Sequence[tuple[Credential, Collection[Address]]],
+) -> list[tuple[AbstractBaseUser | None, Mapping[Address, Address]]]:
     """For each (credential, addresses): who is signed in with it now, and what of the addresses they may watch.
 
     Two queries a session, one a token, and those of the topics once a person.

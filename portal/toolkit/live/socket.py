@@ -70,7 +70,7 @@ class LiveSocket:
             on_refused=self._soon_tell_refused,
         )
         address = address_of(scope)
-        self._client = Client(user, "socket", address, self._watcher, lambda: self._watching.asked, time.time())
+        self._client = Client(user, "socket", address, self._watcher, self._watching, time.time())
 
     @classmethod
     def as_asgi(cls) -> Application:

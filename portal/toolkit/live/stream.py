@@ -88,7 +88,9 @@ class LiveStream:
             on_refused=lambda addresses: self._soon(self._tell_refused(addresses)),
             on_looked_at=lambda user: self._soon(self._look_for_more(user)) if ticket.every else None,
         )
-        self._client = Client(ticket.user, "stream", ticket.client, self._watcher, self._topics, time.time())
+        self._client = Client(
+            ticket.user, "stream", ticket.client, self._watcher, self._watching, time.time(), whole=tuple(ticket.every)
+        )
         self._every = {name: list(keys) for name, keys in ticket.every.items()}
         self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._work: set[asyncio.Future[None]] = set()
@@ -129,9 +131,6 @@ class LiveStream:
         self._hub.join(self._watcher)
         self._hub.rechecker.add(self._watching)
         self._hub.clients.add(self._client)
-
-    def _topics(self) -> Iterable[Address]:
-        return [*self._watching.asked, *(Address(name, "*") for name in self._every)]
 
     async def _listen(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -174,6 +173,8 @@ class LiveStream:
         for name, before in list(self._every.items()):
             with suppress(*DATABASE_AWAY):
                 now = await in_thread(partial(topics()[name].every_key, user))
-                self._hub.unwatch(self._watcher, [Address(name, key) for key in set(before) - set(now)])
-                self._hub.watch(self._watcher, [Address(name, key) for key in set(now) - set(before)])
+                if gone := set(before) - set(now):
+                    self._hub.unwatch(self._watcher, [Address(name, key) for key in gone])
+                if new := set(now) - set(before):
+                    self._hub.watch(self._watcher, [Address(name, key) for key in new])
                 self._every[name] = now

@@ -48,26 +48,30 @@ class Watching:
         self._on_signed_out = on_signed_out
         self._on_refused = on_refused
         self._on_looked_at = on_looked_at
-        self._asked: dict[Address, Address | None] = {}
+        self._asked: Mapping[Address, Address | None] = {}  # replaced, never changed
         self.recheck_at = 0.0
 
     @property
     def asked(self) -> Mapping[Address, Address | None]:
-        """All that was asked for, with the canonical address, or None while that may not be watched."""
+        """All that was asked for, with the canonical address, or None while that may not be watched. The same object
+        for as long as nothing of that changes."""
         return self._asked
 
     def add(self, asked: Iterable[Address], admitted: Mapping[Address, Address]) -> None:
         """Watch what of `asked` was admitted; the rest as soon as it may be."""
-        self._asked |= {address: admitted.get(address) for address in asked}
+        self._asked = {**self._asked, **{address: admitted.get(address) for address in asked}}
         self._hub.watch(self._watcher, admitted.values())
 
     def remove(self, addresses: Iterable[Address]) -> None:
-        left = {self._asked.pop(address, None) for address in addresses} - set(self._asked.values())
+        asked = dict(self._asked)
+        left = {asked.pop(address, None) for address in addresses} - set(asked.values())
+        self._asked = asked
         self._hub.unwatch(self._watcher, [address for address in left if address])
 
     def on_control(self, said: Mapping[str, Any]) -> None:
         """An order to open clients."""
-        if isinstance(self.credential, str) and said.get("close_session") == session_tag(self.credential):
+        closing = said.get("close_session")
+        if closing and isinstance(self.credential, str) and closing == session_tag(self.credential):
             self._on_signed_out()
         if said.get("recheck_user") == self.user.pk:
             self._hub.rechecker.at_once(self)
@@ -75,20 +79,26 @@ class Watching:
             self._hub.rechecker.soon(self)
 
     def take_rights(
-        self, user: AbstractBaseUser | None, asked: Sequence[Address], admitted: dict[Address, Address]
+        self, user: AbstractBaseUser | None, asked: Iterable[Address], admitted: Mapping[Address, Address]
     ) -> None:
-        """What the rechecker found: `admitted` of `asked`, which is what was asked for when it looked."""
+        """What the rechecker found: `admitted` of `asked`, which is what `self.asked` was when it looked."""
         if user is None or user.pk != self.user.pk:
             self._on_signed_out()
             return
         self.user = user
+        known = self._asked
+        is_as_before = asked is known and list(map(admitted.get, known)) == list(known.values())
+        if not is_as_before:
+            self._take_what_changed(asked, admitted)
+        self._on_looked_at(user)
+
+    def _take_what_changed(self, asked: Iterable[Address], admitted: Mapping[Address, Address]) -> None:
         looked_at = [address for address in asked if address in self._asked]  # the rest was given up meanwhile
         taken = [address for address in looked_at if self._asked[address] and address not in admitted]
         before = set(self._asked.values())
-        self._asked |= {address: admitted.get(address) for address in looked_at}
+        self._asked = {**self._asked, **{address: admitted.get(address) for address in looked_at}}
         after = set(self._asked.values())
         self._hub.unwatch(self._watcher, filter(None, before - after))
         self._hub.watch(self._watcher, filter(None, after - before))
         if taken:
             self._on_refused(taken)
-        self._on_looked_at(user)
