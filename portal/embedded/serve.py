@@ -19,6 +19,7 @@ from portal.embedded.address import listen
 from portal.embedded.errors import StartError
 
 WEBSOCKETS: dict[str, Any] = {
+    "http": "portal.toolkit.live.protocol:HttpProtocol",
     "ws": "portal.toolkit.live.protocol:LiveProtocol",
     "ws_max_size": 65_536,
     "ws_ping_interval": 30.0,  # a dead peer is known after 50 s; most are, by a frame that they do not take, sooner

@@ -19,6 +19,7 @@ from portal.embedded.mail import free_port
 from portal.embedded.services import ROOT
 
 OURS = "portal.toolkit.live.protocol:LiveProtocol"
+OUR_HTTP = "portal.toolkit.live.protocol:HttpProtocol"
 UVICORNS = "websockets-sansio"
 
 
@@ -34,7 +35,18 @@ def signed_in(username: str) -> str:
 def web(application: str, ws: str = OURS, **env: str) -> Iterator[tuple[int, psutil.Process]]:
     """A web process that answers: (its port, itself); stopped at the end."""
     port = free_port()
-    options = ["--ws", ws, "--ws-ping-interval", "30", "--ws-per-message-deflate", "false", "--log-level", "warning"]
+    options = [
+        "--http",
+        OUR_HTTP,
+        "--ws",
+        ws,
+        "--ws-ping-interval",
+        "30",
+        "--ws-per-message-deflate",
+        "false",
+        "--log-level",
+        "warning",
+    ]
     command = [sys.executable, "-m", "uvicorn", application, "--port", str(port), *options]
     env = {"PORTAL_LIVE_SOCKETS_PER_PERSON": "100000", **env}  # one person's session is enough to measure with
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | env)

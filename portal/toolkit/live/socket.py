@@ -101,7 +101,7 @@ class LiveSocket:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._hub.clients.discard(self._client)
-            self._hub.rechecker.discard(self._watching)
+            self._watching.close()
             self._hub.leave(self._watcher)
             for task in self._work:
                 task.cancel()

@@ -113,7 +113,7 @@ class LiveStream:
             _open.discard(self)
             lifetime.cancel()
             self._hub.clients.discard(self._client)
-            self._hub.rechecker.discard(self._watching)
+            self._watching.close()
             self._hub.leave(self._watcher)
             for task in (reader, *self._work):
                 task.cancel()

@@ -41,6 +41,10 @@ Send = Callable[[Frame], Awaitable[object] | None]
 logger = structlog.get_logger(__name__)
 
 
+def nobody(*_said: object) -> None:
+    """Who is told of a socket that is gone."""
+
+
 class Watcher:
     """At most one frame is under way; what changes meanwhile is remembered by name only and rendered when it can be
     sent. So a slow socket costs one frame of memory and gets the newest state, never a backlog.
@@ -206,9 +210,11 @@ class Watcher:
             self._sending = asyncio.ensure_future(self._wait_for(taken))
 
     def close(self) -> None:
-        """Wait for nothing any more."""
+        """Wait for nothing any more, and let go of those who are told: else only the collector would free them all."""
         if self._sending is not None:
             self._sending.cancel()
+            self._sending = None
+        self._send = self.on_control = self.on_stalled = self.on_free = nobody
 
     async def _wait_for(self, taken: Awaitable[object]) -> None:
         try:

@@ -11,7 +11,7 @@ from portal.toolkit.live.admission import Credential
 from portal.toolkit.live.control import session_tag
 from portal.toolkit.live.hub import Hub
 from portal.toolkit.live.topic import Address
-from portal.toolkit.live.watcher import Watcher
+from portal.toolkit.live.watcher import Watcher, nobody
 
 
 class Watching:
@@ -56,6 +56,11 @@ class Watching:
         """All that was asked for, with the canonical address, or None while that may not be watched. The same object
         for as long as nothing of that changes."""
         return self._asked
+
+    def close(self) -> None:
+        """Look at no rights any more, and let go of those who are told: else only the collector would free them all."""
+        self._hub.rechecker.discard(self)
+        self._on_signed_out = self._on_refused = self._on_looked_at = nobody
 
     def add(self, asked: Iterable[Address], admitted: Mapping[Address, Address]) -> None:
         """Watch what of `asked` was admitted; the rest as soon as it may be."""

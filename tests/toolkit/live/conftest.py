@@ -27,7 +27,7 @@ from portal.toolkit.live import topic as topic_module
 from portal.toolkit.live import watcher as watcher_module
 from portal.toolkit.live.frame import Frame
 from portal.toolkit.live.hub import Hub
-from portal.toolkit.live.protocol import LiveProtocol
+from portal.toolkit.live.protocol import HttpProtocol, LiveProtocol
 from portal.toolkit.live.topic import Address, Topic
 from portal.toolkit.live.watcher import Watcher
 
@@ -167,7 +167,12 @@ class Portal:
 
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
-        options: dict[str, Any] = {"ws": LiveProtocol, "log_config": None, "timeout_graceful_shutdown": 3}
+        options: dict[str, Any] = {
+            "http": HttpProtocol,
+            "ws": LiveProtocol,
+            "log_config": None,
+            "timeout_graceful_shutdown": 3,
+        }
         self._server = Server(uvicorn.Config(application, ws_per_message_deflate=False, **options))
         self._thread = threading.Thread(target=self._server.run, args=([self._listener],))
 

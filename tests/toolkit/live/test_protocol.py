@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import time
 from contextlib import ExitStack
@@ -13,8 +14,11 @@ from django.test import Client
 from portal.toolkit.live import hub as hub_module
 from portal.toolkit.live import watcher as watcher_module
 from portal.toolkit.live.frame import Frame
-from portal.toolkit.live.protocol import LiveProtocol
+from portal.toolkit.live.protocol import HttpProtocol, LiveProtocol
+from portal.toolkit.live.socket import LiveSocket
 from portal.toolkit.live.touch import touch
+from portal.toolkit.live.watcher import Watcher
+from portal.toolkit.live.watching import Watching
 from tests.toolkit.live.conftest import QUICK_S, Gauge, Portal
 
 DEAF = 30
@@ -79,6 +83,27 @@ def test_sockets_that_read_nothing_cost_one_frame_each_and_hold_nobody(
                 _knock_for(raw, seconds=5)
     assert written_on_top == []
     assert slowest_s < 5
+
+
+def test_a_socket_that_was_closed_is_gone_without_the_collector(gauge: Gauge, browser: Client, portal: Portal) -> None:
+    gauge.values = {"1": "12"}
+    kinds = (HttpProtocol, LiveProtocol, LiveSocket, Watching, Watcher)
+
+    def left() -> list[str]:
+        return [type(one).__name__ for one in gc.get_objects() if type(one) in kinds]
+
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(5):
+            with portal.socket(browser, "gauge:1") as reader:
+                reader.frame()
+        deadline = time.monotonic() + 5
+        while left() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert left() == []
+    finally:
+        gc.enable()
 
 
 def _knock_for(raw: socket.socket, *, seconds: float) -> None:
