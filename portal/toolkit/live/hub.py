@@ -6,7 +6,7 @@ import asyncio
 import gc
 import secrets
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -21,7 +21,7 @@ from portal.toolkit.live.portions import Batch, Deliveries, Step, batches_of, po
 from portal.toolkit.live.recheck import Rechecker
 from portal.toolkit.live.renderer import Renderer, jobs_of
 from portal.toolkit.live.schedule import Schedule
-from portal.toolkit.live.timing import lag_s
+from portal.toolkit.live.timing import delays, lag_s
 from portal.toolkit.live.topic import Address
 from portal.toolkit.live.touch import COMMITTED
 from portal.toolkit.live.watcher import BEAT_EVERY_S, Watcher
@@ -272,27 +272,34 @@ class Hub:
         beat = Piece(self._beat())
         for batch in batches:
             deliveries = Deliveries(batch.fragments, beat)
+            gone: Counter[float | None] = Counter()
             for watcher in batch.watchers:
                 if watcher not in self.watchers:
                     continue
-                if watcher.is_busy:  # with an earlier part of the same batch
+                if watcher.sending_since is not None:  # with an earlier part of the same batch
                     watcher.put_back(batch.fragments)
                 else:
-                    self._deliver(watcher, deliveries.after(watcher.watched), now, goes_on=batch.goes_on)
+                    gone[self._deliver(watcher, deliveries.after(watcher.watched), now, goes_on=batch.goes_on)] += 1
+            for committed_at, frames in gone.items():
+                if committed_at is not None:
+                    delays.note(self._clock() - committed_at, frames)
 
-    def _deliver(self, watcher: Watcher, step: Step, now: float, *, goes_on: bool) -> None:
+    def _deliver(self, watcher: Watcher, step: Step, now: float, *, goes_on: bool) -> float | None:
+        """Gives what `Watcher.post` does."""
+        committed_at = None
         delivery, watcher.watched = step.delivery, step.watched
         has_beat = watcher.beat_at <= now and not (delivery.rest or goes_on)
         if has_beat:
             watcher.beat_at = now + BEAT_EVERY_S
         frame = delivery.with_beat if has_beat else delivery.plain
         if frame is not None:
-            watcher.post(frame, is_beat=delivery.is_beat)
+            committed_at = watcher.post(frame, is_beat=delivery.is_beat)
         watcher.is_behind = goes_on
         if delivery.rest:
             watcher.put_back(delivery.rest)
-        if watcher.has_unsent:
+        if watcher.unsent or watcher.low:
             self._make_due(watcher)
+        return committed_at
 
     def _beat(self) -> str:
         return (

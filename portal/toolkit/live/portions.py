@@ -11,7 +11,7 @@ from portal.toolkit.live.fragment import Fragment
 from portal.toolkit.live.frame import Frame, Piece
 from portal.toolkit.live.watcher import Watcher
 
-PORTION = 100
+PORTION = 200
 """About as many fragments are rendered before those who need no more are sent theirs."""
 COMPARED = 4
 """With so many others who have had the same of a batch it is seen whether all that they have had is the same."""

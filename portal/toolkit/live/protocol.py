@@ -16,7 +16,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
 from websockets.http11 import Request
-from websockets.protocol import State
 
 from portal.toolkit.live.frame import EXTENSION, WINDOW_BITS, Frame
 
@@ -91,7 +90,7 @@ class LiveProtocol(WebSocketsSansIOProtocol):
 
         Nothing happens when the connection is closed or closing: `receive` says so.
         """
-        if self.disconnected or self.close_sent or self.transport.is_closing() or self.conn.state is not State.OPEN:
+        if self.disconnected or self.close_sent or self.transport.is_closing():
             return None
         self.transport.write(frame.compressed if self._is_compressed else frame.plain)
         return None if self.writable.is_set() else self.writable.wait()

@@ -38,12 +38,12 @@ class Delays:
         self._slots: deque[list[int]] = deque([[0] * len(self.counts)], maxlen=SLOTS)
         self._slot_ends_at = time.monotonic() + SLOT_S
 
-    def note(self, delay_s: float) -> None:
-        """One frame was handed to its socket so long after the commit of the oldest change in it."""
+    def note(self, delay_s: float, frames: int = 1) -> None:
+        """So many frames were handed to their sockets so long after the commit of the oldest change in them."""
         bucket = bisect_left(BOUNDS_S, delay_s)
-        self.counts[bucket] += 1
-        self.total_s += delay_s
-        self._slots[-1][bucket] += 1
+        self.counts[bucket] += frames
+        self.total_s += delay_s * frames
+        self._slots[-1][bucket] += frames
 
     def turn(self) -> None:
         """Call it every few seconds: what is older than some minutes is forgotten."""

@@ -191,9 +191,12 @@ class Watcher:
         self.unsent = {fragment: None for fragment in self.watched if not fragment.is_low}
         self.low = {fragment: None for fragment in self.watched if fragment.is_low}
 
-    def post(self, frame: Frame, *, is_beat: bool) -> None:
-        """Hand over the next frame. The watcher must not be busy."""
-        assert not self.is_busy
+    def post(self, frame: Frame, *, is_beat: bool) -> float | None:
+        """Hand over the next frame. The watcher must not be busy.
+
+        Gives the oldest commit in it if it has gone already: of many frames together it is noted how long they took.
+        """
+        assert self.sending_since is None
         if not (is_beat or self.is_behind):
             counts_from, paced_from = self._counts_from, self._paced_from + self.pace_s - self._gives_s
             if self._paced_from == NEVER:
@@ -204,10 +207,10 @@ class Watcher:
         self.frames += 1
         taken = self._send(frame)
         if taken is None:
-            self._note_sent()
-        else:
-            self.sending_since = asyncio.get_running_loop().time()
-            self._sending = asyncio.ensure_future(self._wait_for(taken))
+            return self._committed_at
+        self.sending_since = asyncio.get_running_loop().time()
+        self._sending = asyncio.ensure_future(self._wait_for(taken))
+        return None
 
     def close(self) -> None:
         """Wait for nothing any more, and let go of those who are told: else only the collector would free them all."""
@@ -225,12 +228,8 @@ class Watcher:
             logger.exception("live socket does not send")
             self.on_stalled()
             return
-        self._note_sent()
+        if self._committed_at is not None:
+            delays.note(asyncio.get_running_loop().time() - self._committed_at)
         self.sending_since = self._sending = None
         if self.has_unsent:
             self.on_free(self)
-
-    def _note_sent(self) -> None:
-        if self._committed_at is not None:
-            delays.note(asyncio.get_running_loop().time() - self._committed_at)
-            self._committed_at = None
