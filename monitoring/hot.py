@@ -222,33 +222,6 @@ def newest(server_ids: Sequence[int]) -> dict[int, Newest]:
     return answer
 
 
-class Headline(NamedTuple):
-    """The HEADLINE metrics of a server, NaN where unknown; `at_ms` is the newest instant of any of its series."""
-
-    at_ms: int
-    cpu: float
-    memory: float
-    disk: float
-    net_rx: float
-    net_tx: float
-
-
-def headlines(server_ids: Sequence[int]) -> dict[int, Headline]:
-    """The headline of every server of which something is known: `newest` for totals and sorting of many servers.
-
-    One Redis round trip, and none to PostgreSQL while Redis has the answer.
-    """
-    answer = {}
-    for server_id, cuts in _cuts_of(server_ids).items():
-        values = [math.nan] * len(HEADLINE)
-        for cut, shape in cuts:
-            for place, offset in shape.headline:
-                (values[place],) = _NUMBER.unpack_from(cut.packed, offset)
-        if cuts:
-            answer[server_id] = Headline(max(cut.at_ms for cut, _ in cuts), *values)
-    return answer
-
-
 def newest_at(server_ids: Sequence[int]) -> dict[int, int]:
     """The instant (epoch ms) of each server's newest sample; servers of which nothing is known are left out."""
     blobs = cut_blobs(server_ids)

@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
-from math import ceil, inf, isfinite, nan
-from statistics import fmean
+from math import ceil
 
+import numpy as np
 from django.contrib.postgres.aggregates import BitXor
 from django.db.models import BigIntegerField, Count, F, Func, Q, QuerySet, TextField, Value
 from django.db.models.functions import Concat
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from monitoring import hot, hot_lines
 from monitoring.access import servers_of
 from monitoring.fleet_filter import FleetFilter
+from monitoring.hot_lines import HEADLINE
+from monitoring.hot_table import newest_of_metrics
 from monitoring.models import Server, ServerGroup, ServerState, Simulation
 from monitoring.queries.cards import STATE_ICONS, Gauge, ServerCard, gauge, server_cards
 from portal.toolkit.instants import from_ms, time_tag
@@ -104,19 +105,19 @@ def fleet_totals(audience: str, counts: FleetCounts | None = None) -> FleetTotal
     """The totals of what `audience` may see. Three queries (two with `counts`), one Redis round trip."""
     counts = counts or fleet_counts(audience)
     measuring = list(servers_of(audience).exclude(state__in=NOT_MEASURING).order_by().values_list("pk", flat=True))
-    headlines = list(hot.headlines(measuring).values())
-    known = {metric: [v for one in headlines if isfinite(v := getattr(one, metric))] for metric in hot_lines.HEADLINE}
-    seen_ms = max((one.at_ms for one in headlines), default=0)
+    table = newest_of_metrics(measuring, HEADLINE)
+    known = {metric: values[np.isfinite(values)] for metric, values in zip(HEADLINE, table.values.T, strict=True)}
+    seen_ms = int(table.at_ms.max(initial=0))
     paused = bool(counts.simulated) and Simulation.objects.filter(paused=True).exists()
     return FleetTotals(
         states=[_state_count(state, counts.by_state.get(state.value, 0)) for state in ServerState],
         servers=counts.servers,
         simulated=counts.simulated,
         measuring=len(measuring),
-        cpu=gauge(fmean(known["cpu"]) if known["cpu"] else None),
-        memory=gauge(fmean(known["memory"]) if known["memory"] else None),
-        net_in=quantity(sum(known["net_rx"]) if known["net_rx"] else None, "KB/s"),
-        net_out=quantity(sum(known["net_tx"]) if known["net_tx"] else None, "KB/s"),
+        cpu=gauge(float(known["cpu"].mean()) if known["cpu"].size else None),
+        memory=gauge(float(known["memory"].mean()) if known["memory"].size else None),
+        net_in=quantity(float(known["net_rx"].sum()) if known["net_rx"].size else None, "KB/s"),
+        net_out=quantity(float(known["net_tx"].sum()) if known["net_tx"].size else None, "KB/s"),
         at_ms=seen_ms,
         newest=time_tag(from_ms(seen_ms)) if seen_ms else SafeString(""),
         simulation_paused=paused,
@@ -179,9 +180,8 @@ def _ordered(matching: QuerySet[Server], sort: str, start: int, stop: int) -> li
         order = ("state_rank", "simulated", "name") if sort == "worst" else ("name",)
         return list(matching.order_by(*order).values_list("pk", flat=True)[start:stop])
     ids = list(matching.order_by("name").values_list("pk", flat=True))
-    known = hot.headlines(ids)
-    values = {server_id: getattr(known[server_id], sort) if server_id in known else nan for server_id in ids}
-    return sorted(ids, key=lambda server_id: -v if isfinite(v := values[server_id]) else inf)[start:stop]
+    values = newest_of_metrics(ids, (sort,)).values[:, 0]
+    return [ids[place] for place in np.argsort(-values, kind="stable")[start:stop].tolist()]
 
 
 def _pager(page: int, pages: int) -> list[int]:

@@ -17,6 +17,7 @@ from redis.retry import Retry
 from monitoring import hot, hot_lines
 from monitoring.history.frame import Floats, Frame, SeriesName
 from monitoring.history.record import record
+from monitoring.hot_table import newest_of_metrics
 from monitoring.models import Server
 from portal.toolkit import redis as portal_redis
 
@@ -151,17 +152,15 @@ def test_everything_in_redis_expires(server: Server, now: int) -> None:
     }
 
 
-def test_headlines_are_the_newest_of_five_metrics_whichever_source_gave_them(
+def test_a_table_has_the_newest_of_each_metric_whichever_source_gave_it(
     make_server: Callable[..., Server], now: int
 ) -> None:
     both, silent = make_server("both"), make_server("silent")
     record([Frame.of(both.pk, now - 1000, {"swap": 9.0, "cpu": 1.0})], origin="test")
     record([Frame.of(both.pk, now, {"net_tx": 2.0, "load1": 9.0})], origin="test")
-    headlines = hot.headlines([both.pk, silent.pk])
-    assert list(headlines) == [both.pk]
-    headline = headlines[both.pk]
-    assert (headline.at_ms, headline.cpu, headline.net_tx) == (now, 1.0, 2.0)
-    assert math.isnan(headline.memory)
+    table = newest_of_metrics([both.pk, silent.pk], ("cpu", "memory", "net_tx"))
+    assert table.at_ms.tolist() == [now, 0]
+    np.testing.assert_array_equal(table.values, [[1.0, math.nan, 2.0], [math.nan] * 3])
 
 
 def test_after_a_flush_the_last_minutes_are_put_back_once(server: Server, now: int) -> None:
