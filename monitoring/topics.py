@@ -53,7 +53,7 @@ class ServerTopic(_PerServer):
 
     def urgent(self, keys: Sequence[str]) -> frozenset[str]:
         """Those in a critical state."""
-        critical = Server.objects.filter(pk__in=[int(key) for key in keys], state=ServerState.CRITICAL).order_by()
+        critical = Server.objects.filter(AnyOf("pk", map(int, keys)), state=ServerState.CRITICAL).order_by()
         return frozenset(map(str, critical.values_list("pk", flat=True)))
 
     def data(self, keys: Sequence[str]) -> Mapping[str, Data]:

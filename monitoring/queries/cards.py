@@ -22,6 +22,7 @@ from monitoring.history.frame import Floats
 from monitoring.hot_table import newest_of_metrics
 from monitoring.models import CHECKS, ServerKind, ServerState
 from monitoring.queries.readings import Reading, bar_level, bar_width, readings
+from portal.toolkit.any_of import array_of
 from portal.toolkit.instants import at_ms, from_ms, time_tag
 from portal.toolkit.quantity import quantity
 from portal.toolkit.sentence import say
@@ -242,13 +243,13 @@ _ROWS = """
         SELECT min(interval_s) AS every_s FROM monitoring_source source
         WHERE source.server_id = server.id AND NOT paused
     ) pace ON true
-    WHERE server.id = ANY(%s)
+    WHERE server.id = ANY(%s::bigint[])
 """
 
 
 def _rows_of(server_ids: Sequence[int]) -> dict[int, _Row]:
     with connection.cursor() as cursor:
-        cursor.execute(_ROWS, [[str(check) for check in CHECKS], list(server_ids)])
+        cursor.execute(_ROWS, [[str(check) for check in CHECKS], array_of(server_ids)])
         return {row[1]: _Row(row[0], row[1:]) for row in cursor.fetchall()}
 
 

@@ -10,6 +10,7 @@ from monitoring.hot_lines import HEADLINE
 from monitoring.hot_table import newest_of_metrics
 from monitoring.models import Server, ServerState
 from monitoring.queries.fleet import NOT_MEASURING, fleet_counts
+from portal.toolkit.any_of import AnyOf
 from portal.toolkit.instants import at_ms, from_ms, iso
 
 UNWELL = (ServerState.CRITICAL, ServerState.OFFLINE, ServerState.WARNING)
@@ -21,7 +22,7 @@ def server_updates(server_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
 
     One query, one Redis round trip.
     """
-    servers = Server.objects.filter(pk__in=server_ids).order_by()
+    servers = Server.objects.filter(AnyOf("pk", server_ids)).order_by()
     rows = list(servers.values_list("pk", "name", "state", "simulated", "seen_at"))
     table = newest_of_metrics([row[0] for row in rows], HEADLINE)
     updates = {}

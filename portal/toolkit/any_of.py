@@ -11,6 +11,11 @@ from django.db.models.lookups import Lookup
 from django.db.models.sql.compiler import SQLCompiler
 
 
+def array_of(ids: Iterable[int]) -> str:
+    """As PostgreSQL reads an array: for `= ANY(%s::bigint[])`, where a list would take longer than the answer."""
+    return f"{{{','.join(map(str, ids))}}}"
+
+
 class AnyOf(Lookup):
     """`filter(AnyOf("pk", ids))` finds what `filter(pk__in=ids)` does, also without a query for no ids.
 
@@ -20,10 +25,10 @@ class AnyOf(Lookup):
     prepare_rhs = False
 
     def __init__(self, field: str, ids: Iterable[int]) -> None:
-        super().__init__(F(field), ",".join(map(str, ids)))
+        super().__init__(F(field), array_of(ids))
 
     def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> tuple[str, tuple[str | int, ...]]:
-        if not self.rhs:
+        if self.rhs == "{}":
             raise EmptyResultSet
         column, params = self.process_lhs(compiler, connection)
-        return f"{column} = ANY(%s::bigint[])", (*params, f"{{{self.rhs}}}")
+        return f"{column} = ANY(%s::bigint[])", (*params, self.rhs)
