@@ -200,8 +200,9 @@ class Hub:
             alike.setdefault((fragment.is_low, fragment.audience), {})[fragment] = None
         for (is_low, watchers), changed in alike.items():
             for watcher in watchers:
-                if watcher.mark(changed, now, committed_at, is_low=is_low):  # else it is scheduled already, or busy
-                    self._make_due(watcher)
+                is_first = watcher.mark(changed, now, committed_at, is_low=is_low)  # else it is scheduled, or busy
+                if is_first and watcher in self.watchers:
+                    self._schedule.add(watcher, now)
 
     def _every_fragment(self) -> list[Fragment]:
         return [f for keys in self._fragments.values() for languages in keys.values() for f in languages.values()]
@@ -215,7 +216,7 @@ class Hub:
 
     def _make_due(self, watcher: Watcher) -> None:
         if watcher in self.watchers:
-            self._schedule.add(watcher)
+            self._schedule.add(watcher, self._clock())
 
     async def _flush_for_ever(self) -> None:
         while True:

@@ -20,12 +20,12 @@ class Schedule:
         self._numbers = count()  # the heap never compares watchers
         self._wake = asyncio.Event()
 
-    def add(self, watcher: Watcher) -> None:
+    def add(self, watcher: Watcher, now: float) -> None:
         """`watcher` has something unsent or a beat due; adding it twice is harmless."""
-        if watcher.is_busy:
+        if watcher.sending_since is not None:
             return
         ready_at = watcher.ready_at
-        if ready_at <= self._clock():
+        if ready_at <= now:
             self._ready[watcher] = None
             self._wake.set()
         elif watcher.queued_at is None or ready_at < watcher.queued_at:
@@ -52,4 +52,4 @@ class Schedule:
             queued_at, _, watcher = heappop(self._later)
             if watcher.queued_at == queued_at:  # else its pace changed, and it is in the heap a second time
                 watcher.queued_at = None
-                self.add(watcher)
+                self.add(watcher, now)

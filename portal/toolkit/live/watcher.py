@@ -121,12 +121,8 @@ class Watcher:
         """When the next frame may go, in the loop's time: with what is unsent, or earlier with a beat alone."""
         if self.is_behind or (self.low and not self.unsent):
             return NEVER
-        return min(self.beat_at, self._data_at - SLACK_S) if self.unsent else self.beat_at
-
-    @property
-    def _data_at(self) -> float:
-        """When the pace allows the next frame with data."""
-        return self._paced_from + self.pace_s
+        data_at = self._paced_from + self.pace_s - SLACK_S if self.unsent else self.beat_at
+        return data_at if data_at < self.beat_at else self.beat_at
 
     def watch(self, fragments: Iterable[Fragment], now: float) -> None:
         """Watch these too; none is watched yet."""
@@ -148,7 +144,7 @@ class Watcher:
             self._committed_at = None
             taken, self.low = self.low, NOTHING
             return taken
-        if self._data_at - SLACK_S > now and not self.is_behind:
+        if self._paced_from + self.pace_s - SLACK_S > now and not self.is_behind:
             return NOTHING
         taken, self.unsent = self.unsent, NOTHING
         self._committed_at, self._unsent_committed_at = self._unsent_committed_at, None
