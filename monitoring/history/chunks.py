@@ -16,6 +16,7 @@ from monitoring.history.codec import Ints, pack, unpack_floats, unpack_ints
 from monitoring.history.encode import instants_of, ints_of
 from monitoring.history.frame import Floats
 from monitoring.history.series import Place
+from portal.toolkit.copying import copying
 from portal.toolkit.instants import from_ms
 
 HOUR_MS = 3_600_000
@@ -176,7 +177,7 @@ def _chunk_row(track: Track, starts_at: datetime, number: int) -> tuple[object, 
 def _copy(table: str, columns: Sequence[str], types: Sequence[str], rows: Iterable[tuple[object, ...]]) -> None:
     with (
         connection.cursor() as cursor,
-        cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)") as copy,
+        copying(cursor, f"COPY {table} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)") as copy,
     ):
         copy.set_types(types)
         for row in rows:

@@ -21,6 +21,7 @@ from monitoring.history.horizon import GRACE_MS, reach
 from monitoring.history.series import Pair, Plan, plans_for
 from monitoring.models import Batch
 from monitoring.signals import samples_recorded
+from portal.toolkit.copying import copying
 from portal.toolkit.instants import from_ms
 
 log = structlog.get_logger(__name__)
@@ -140,7 +141,7 @@ def _commit_once(rows: Sequence[Rows], origin: str, samples: int) -> int:
         )
         with connection.cursor() as cursor:
             cursor.execute(_INCOMING)
-            with cursor.copy("COPY incoming FROM STDIN (FORMAT BINARY)") as copy:
+            with copying(cursor, "COPY incoming FROM STDIN (FORMAT BINARY)") as copy:
                 for piece in copy_body(rows, batch.pk):
                     copy.write(piece)
             cursor.execute(_KEEP, [batch.pk, from_ms(sealed_ms)])

@@ -35,6 +35,7 @@ from monitoring.logs.line import (
 from monitoring.logs.retention import DAY_NS, rules
 from monitoring.logs.tables import day_of
 from monitoring.models import Server
+from portal.toolkit.copying import copying
 
 log = structlog.get_logger(__name__)
 
@@ -172,7 +173,7 @@ def _commit(blocks: Sequence[Block], origin: str) -> None:
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         rows = [_row(block, parts, origin) for block, parts in packed if _is_new(cursor, parts)]
         if rows:
-            with cursor.copy(_KEEP) as copy:
+            with copying(cursor, _KEEP) as copy:
                 copy.set_types(_TYPES)
                 for row in rows:
                     copy.write_row(row)
