@@ -23,7 +23,8 @@ from portal.accounts.models import User
 from tests.cast import Cast, make_cast, sign_in
 from tests.monitoring.logs.conftest import SECOND_NS, empty_logs
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("empty_redis")]
+# Committed, since a tail goes by what was committed.
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("empty_redis", "committed_logs")]
 
 
 OWN, SECRET = "an own line", "xyzzy was opened"

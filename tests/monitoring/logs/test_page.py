@@ -10,7 +10,6 @@ import pytest
 from django.db import OperationalError
 from django.test import Client
 
-from monitoring.logs import read, retention
 from monitoring.logs.line import Level, Line
 from monitoring.logs.record import record
 from monitoring.models import Server
@@ -24,8 +23,6 @@ NOW_NS = time.time_ns() - 10**9
 
 @pytest.fixture
 def cast() -> Cast:
-    read.forget()  # tests roll back what they made: the same ids are other blocks
-    retention.forget()
     return make_cast()
 
 
@@ -100,6 +97,7 @@ def test_a_line_that_is_gone_or_filtered_away_is_said(reader: Client, cast: Cast
     assert "not among what the filter shows" in shown(reader, f"/logs/?level=error&at={position}")
 
 
+@pytest.mark.usefixtures("committed_logs")  # a tail goes by what was committed
 def test_a_tail_brings_what_is_new_and_counts_what_is_above(reader: Client, cast: Cast) -> None:
     keep(cast.server, "old", "older")
     page = shown(reader, "/logs/")
