@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from monitoring.history.codec import Ints, pack, unpack_floats, unpack_ints
 from monitoring.history.encode import instants_of, ints_of
 from monitoring.history.frame import Floats
 from monitoring.history.series import Place
-from portal.toolkit.copying import copying
+from portal.toolkit.copying import copy_rows
 from portal.toolkit.instants import from_ms
 
 HOUR_MS = 3_600_000
@@ -83,8 +83,8 @@ def write(
             span = (from_ms(int(at_ms[0])), from_ms(int(at_ms[-1])))
             segment_rows.append((server_id, starts_at, *span, len(at_ms), own_number, pack(at_ms)))
             chunk_rows += (_chunk_row(track, starts_at, own_number) for track in sharing)
-    _copy(segments, _SEGMENT, _SEGMENT_TYPES, segment_rows)
-    _copy(chunks, _CHUNK, _CHUNK_TYPES, chunk_rows)
+    copy_rows(segments, _SEGMENT, _SEGMENT_TYPES, segment_rows)
+    copy_rows(chunks, _CHUNK, _CHUNK_TYPES, chunk_rows)
 
 
 def rewrite(server_id: int, tracks: Sequence[Track], starts_ms: int) -> None:
@@ -172,16 +172,6 @@ def _chunk_row(track: Track, starts_at: datetime, number: int) -> tuple[object, 
         total = float(values.sum())
     extremes = (float(values.min()), float(values.max()), total, float(values[-1]))
     return (track.series_id, starts_at, *extremes, len(values), number, pack(values))
-
-
-def _copy(table: str, columns: Sequence[str], types: Sequence[str], rows: Iterable[tuple[object, ...]]) -> None:
-    with (
-        connection.cursor() as cursor,
-        copying(cursor, f"COPY {table} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)") as copy,
-    ):
-        copy.set_types(types)
-        for row in rows:
-            copy.write_row(row)
 
 
 # --- Reading ----------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from monitoring.logs.repeats import without_known
 from monitoring.logs.rows import copy_blocks, new_ids, row_of, span_of
 from monitoring.logs.tables import PARTITIONED, alone, day_number
 from monitoring.models import LogPush
-from portal.toolkit.copying import copying
+from portal.toolkit.copying import copy_rows
 
 log = structlog.get_logger(__name__)
 
@@ -233,17 +233,8 @@ def _replace(
 
 
 def _insert_sieves(rows: Sequence[tuple[Any, ...]]) -> None:
-    with (
-        connection.cursor() as cursor,
-        copying(
-            cursor,
-            "COPY monitoring_logsieve (id, day, first_ns, last_ns, block_ids, buckets, bits)"
-            " FROM STDIN (FORMAT BINARY)",
-        ) as copy,
-    ):
-        copy.set_types(("int8", "date", "int8", "int8", "int8[]", "int4", "bytea"))
-        for row in rows:
-            copy.write_row(row)
+    columns = ("id", "day", "first_ns", "last_ns", "block_ids", "buckets", "bits")
+    copy_rows("monitoring_logsieve", columns, ("int8", "date", "int8", "int8", "int8[]", "int4", "bytea"), rows)
 
 
 def _forget(day: date, pushed: Sequence[int], loose: Sequence[int], sieve_ids: Sequence[int]) -> None:

@@ -35,7 +35,7 @@ from monitoring.logs.line import (
 from monitoring.logs.retention import DAY_NS, rules
 from monitoring.logs.tables import day_of
 from monitoring.models import Server
-from portal.toolkit.copying import copying
+from portal.toolkit.copying import copy_rows
 
 log = structlog.get_logger(__name__)
 
@@ -45,11 +45,8 @@ LAST_NS = 2**63 - 1
 
 # A push that is repeated meets the digests of what it brought, and brings nothing.
 _NEW = "INSERT INTO monitoring_logpush (digest) VALUES (%s) ON CONFLICT DO NOTHING"
-_KEEP = """
-COPY monitoring_logblock_pushed (tier, origin, day, first_ns, last_ns, count, levels, servers, head, body)
-FROM STDIN (FORMAT BINARY)
-"""
-_TYPES = ("int2", "text", "date", "int8", "int8", "int4", "int2", "int8[]", "bytea", "bytea")
+_ROW = ("tier", "origin", "day", "first_ns", "last_ns", "count", "levels", "servers", "head", "body")
+_ROW_TYPES = ("int2", "text", "date", "int8", "int8", "int4", "int2", "int8[]", "bytea", "bytea")
 
 
 def record(lines: Sequence[Line], *, origin: str) -> Recorded:
@@ -173,10 +170,7 @@ def _commit(blocks: Sequence[Block], origin: str) -> None:
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         rows = [_row(block, parts, origin) for block, parts in packed if _is_new(cursor, parts)]
         if rows:
-            with copying(cursor, _KEEP) as copy:
-                copy.set_types(_TYPES)
-                for row in rows:
-                    copy.write_row(row)
+            copy_rows("monitoring_logblock_pushed", _ROW, _ROW_TYPES, rows)
 
 
 def _is_new(cursor: CursorWrapper, parts: Packed) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from django.db import connection
 
 from monitoring.logs.codec import QUICK, SMALL, Block, pack_block
-from portal.toolkit.copying import copying
+from portal.toolkit.copying import copy_rows
 
 _ROW = ("id", "day", "first_ns", "last_ns", "count", "tier", "sieve_id", "levels", "servers", "head", "body")
 _ROW_TYPES = ("int8", "date", "int8", "int8", "int4", "int2", "int8", "int2", "int8[]", "bytea", "bytea")
@@ -33,10 +33,4 @@ def row_of(block_id: int, day: date, tier: int, sieve_id: int | None, block: Blo
 
 
 def copy_blocks(rows: Iterable[tuple[Any, ...]]) -> None:
-    with (
-        connection.cursor() as cursor,
-        copying(cursor, f"COPY monitoring_logblock ({', '.join(_ROW)}) FROM STDIN (FORMAT BINARY)") as copy,
-    ):
-        copy.set_types(_ROW_TYPES)
-        for row in rows:
-            copy.write_row(row)
+    copy_rows("monitoring_logblock", _ROW, _ROW_TYPES, rows)
