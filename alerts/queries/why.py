@@ -35,7 +35,7 @@ from monitoring.queries.samples import metric_label, recent
 from portal.toolkit.instants import at_ms, from_ms, time_tag
 from portal.toolkit.quantity import duration, quantity
 from portal.toolkit.sentence import say
-from portal.toolkit.sparkline import HEIGHT, sparklines
+from portal.toolkit.sparkline import HEIGHT, sparklines, view
 from portal.toolkit.templatetags.icons import icon
 
 MOST_TRACKED = 3
@@ -66,11 +66,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """The last samples of a series: `line` and `limit_y` for an SVG of `width` x HEIGHT, `samples` the newest first."""
+    """The last samples of a series: `line` and `limit_y` for an SVG with this `view`, `samples` the newest first."""
 
     line: SafeString
-    width: int
-    height: int
+    view: str
     limit_y: str
     now: str
     samples: list[tuple[SafeString, str]]
@@ -359,8 +358,7 @@ def _track(problem: Problem, now: datetime) -> Track | None:
     newest = known[: -SAMPLES_SHOWN - 1 : -1]
     return Track(
         line=sparklines(values[np.newaxis], top)[0],
-        width=max(len(values) - 1, 1),
-        height=HEIGHT,
+        view=view(len(values)),
         limit_y="" if problem.limit is None else f"{HEIGHT * (1 - min(max(problem.limit / top, 0.0), 1.0)):.1f}",
         now=quantity(known[-1][1], problem.unit),
         samples=[(time_tag(from_ms(at)), quantity(value, problem.unit)) for at, value in newest],

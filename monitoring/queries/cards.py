@@ -188,7 +188,7 @@ def _readings_of_others(server_ids: Sequence[int], values: Floats) -> dict[int, 
 @lru_cache(1_000)
 def _seen(seen_ms: int) -> SafeString:
     """Servers that are read in one tick have it in common."""
-    return time_tag(from_ms(seen_ms)) if seen_ms else SafeString("")
+    return time_tag(from_ms(seen_ms), "lately") if seen_ms else SafeString("")
 
 
 def gauge(value: float | None) -> Gauge:

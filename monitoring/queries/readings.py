@@ -100,7 +100,8 @@ def _reading(metric: str, value: float) -> Reading:
 
 
 def bar_width(value: float) -> str:
-    return f"{min(max(value, 0.0), 100.0):.1f}"
+    """In whole per cent: static/css/bar.css has a class for each."""
+    return f"{min(max(value, 0.0), 100.0):.0f}"
 
 
 def bar_level(value: float) -> str:

@@ -56,7 +56,7 @@ def zone_named(name: str) -> ZoneInfo:
 
 def time_tag(instant: datetime, show: str = "") -> SafeString:
     """`instant` as `<time>`; `show`, one of our own words, is how the browser says it: "" is an age (12 s ago), else
-    "clock" or "full".
+    "lately" (one of at least 10 s, before that: now), "clock" or "full".
 
     What stands in it until then is UTC and the same for everyone, so that a fragment may be sent to many.
     """

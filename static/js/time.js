@@ -1,6 +1,7 @@
 // Times on the page, in the person's own words and zone.
 //
 // <time datetime="2026-11-21T04:25:00Z">               "12 s ago", kept true every second
+// <time datetime="…" data-show="lately">               the same from 10 s on, before that "now": what is well does not tick
 // <time datetime="…" data-show="clock">                "13:25", with the day when it was not today
 // <time datetime="…" data-show="full">                 date and time with seconds
 // <time datetime="…" data-show="moment">               "13:25:04.127", with the day when it was not today
@@ -24,6 +25,8 @@ const day = formatter({ dateStyle: "short" });
 const MOST_REMEMBERED = 500;
 const known = new Map(); // what was formatted before: a hundred cards say the same few things each second
 
+const AGES = 'time[datetime]:not([data-show]), time[datetime][data-show="lately"]';
+const LATELY_MS = 10_000;
 const TICK_MS = 1_000;
 const LATE_MS = 200; // news that comes each second is a little late at times
 
@@ -60,6 +63,10 @@ export function relative(ms) {
   return remembered(`${Math.trunc(seconds / size)} ${unit}`, () => ago.format(Math.trunc(seconds / size), unit));
 }
 
+function lately(ms) {
+  return relative(Math.abs(ms - serverNow()) < LATELY_MS ? serverNow() : ms);
+}
+
 function isToday(ms) {
   return day.format(ms) === remembered(Math.floor(serverNow() / 60_000), () => day.format(serverNow()));
 }
@@ -83,9 +90,10 @@ export function write(element, text) {
   else if (node.data !== text) node.data = text; // a new node would have the style of its surroundings found anew
 }
 
-const SHOWN = { clock: clockTime, full: fullTime, moment: momentTime };
+const SHOWN = { lately, clock: clockTime, full: fullTime, moment: momentTime };
 
-function show(element) {
+/** Write one time, a `<time datetime>`. */
+export function show(element) {
   const ms = Date.parse(element.getAttribute("datetime"));
   if (Number.isNaN(ms)) return;
   const text = (SHOWN[element.dataset.show] ?? relative)(ms);
@@ -94,15 +102,20 @@ function show(element) {
   if (element.title !== title) element.title = title;
 }
 
+/** Those with an instant: what else is marked as a time says it itself. */
+export function timesIn(root) {
+  return [...root.querySelectorAll("time[datetime]")];
+}
+
 /** Write the times in `root`; also for what is not yet in the page, so that a morph finds nothing to change. */
 export function localise(root) {
   if (root.matches?.("time[datetime]")) show(root);
-  root.querySelectorAll("time[datetime]").forEach(show);
+  timesIn(root).forEach(show);
 }
 
 function tick() {
   tickAgainIn(TICK_MS);
-  if (!document.hidden) document.querySelectorAll("time[datetime]:not([data-show])").forEach(show);
+  if (!document.hidden) document.querySelectorAll(AGES).forEach(show);
 }
 
 function tickAgainIn(ms) {

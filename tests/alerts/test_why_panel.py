@@ -20,6 +20,7 @@ from monitoring.history.frame import Frame
 from monitoring.history.record import record
 from monitoring.models import Role, Series, Server, ServerGroup, ServerState
 from portal.accounts.models import User
+from portal.toolkit.sparkline import HEIGHT
 from tests.alerts.makers import NOW, apply, at, make_series, make_threshold, observe, open_incident
 from tests.cast import member, person, sign_in
 
@@ -171,7 +172,7 @@ def test_the_last_samples_stand_beside_it(web: Server, ben: User) -> None:
     assert one.track is not None
     assert one.track.now == "97.2%"
     assert [value for _at, value in one.track.samples] == ["97.2%", "96.5%", "50.0%"]
-    assert 0 < float(one.track.limit_y) < one.track.height
+    assert 0 < float(one.track.limit_y) < HEIGHT
 
 
 def test_thirty_problems_are_shown_in_part_at_the_price_of_three(

@@ -61,8 +61,8 @@ def test_a_card_shows_the_newest_numbers(admin: Client, server: Server) -> None:
 def test_the_card_of_what_is_no_machine_shows_what_it_measures(admin: Client, server: Server) -> None:
     measured(server, db_connections_share=93.0, db_cache_hit=99.0, db_transactions=12.0, db_size=100.0)
     html = page(admin)
-    assert '<div class="gauge full"><dt>Connections</dt><dd>93.0%</dd><dd class="bar">' in html
-    assert '<div class="gauge "><dt>Cache hit</dt><dd>99.0%</dd><dd class="bar">' in html
+    assert '<div class="gauge full"><dt>Connections</dt><dd>93.0%</dd><dd class="bar w93"></dd>' in html
+    assert '<div class="gauge "><dt>Cache hit</dt><dd>99.0%</dd><dd class="bar w99"></dd>' in html
     assert "<dt>Transactions</dt><dd>12/s</dd></div>" in html
     assert "Network in" not in html.split('class="cards')[1]
 

@@ -4,12 +4,12 @@
 // Nothing is believed of the page but that the same elements are there: each value is compared with what the page shows,
 // and a card that is built otherwise than before, or has a value to decode, is left to the parser.
 
-import { localise } from "../time.js";
+import { show, timesIn } from "../time.js";
 
 const [BEGIN, END] = ['<article id="server-', "</article>"]; // cards are fragments of their own, never within another
 const ID_AT = '<article id="'.length;
 const NAME = /([^\s"<>=]+)=$/;
-const outlines = new WeakMap(); // card → { parts, slots, elements, count }
+const outlines = new WeakMap(); // card → { parts, marks, slots, times, elements, count }
 
 /**
  * Put each known card of `html` into the page and call `put(element)`. Returns what is left for the parser and, by id,
@@ -38,7 +38,9 @@ export function remember(element, card) {
   const parts = partsOf(card);
   const elements = element.getElementsByTagName("*"); // live: of another length once somebody has added an element
   const slots = [...slotsOf(parts, [element, ...elements], element)];
-  if (slots.every(isSure)) outlines.set(element, { parts, slots, elements, count: elements.length });
+  if (!slots.every(isSure)) return;
+  const marks = parts.map((part, place) => (place % 2 ? null : marksOf(part)));
+  outlines.set(element, { parts, marks, slots, times: timesIn(element), elements, count: elements.length });
 }
 
 // Attributes' values have odd places; the others are what is between them: ends of tags, texts, beginnings of tags.
@@ -87,30 +89,28 @@ function fill(element, card) {
   const outline = outlines.get(element);
   if (!outline || outline.elements.length !== outline.count) return false;
   const parts = partsOf(card);
-  if (!isAlike(parts, outline.parts)) return false;
-  const said = outline.slots.map((slot) => saidBy(slot, parts, outline.parts));
+  const marks = marksLike(outline, parts);
+  if (!marks) return false;
+  const said = outline.slots.map(({ place, mark }) => (place % 2 ? parts[place] : marks[place][mark]));
   if (!outline.slots.every((slot, n) => slot.node.isConnected && (said[n] === slot.raw || !said[n].includes("&")))) return false;
   outline.slots.forEach((slot, n) => write(slot, said[n]));
-  outline.parts = parts;
-  localise(element);
+  [outline.parts, outline.marks] = [parts, marks];
+  outline.times.forEach(show);
   return true;
 }
 
-// Whether the tags are the same, and texts are where texts were.
-function isAlike(parts, known) {
-  if (parts.length !== known.length) return false;
+// The marks of the parts, or null if the tags are not those that are known, or texts are not where texts were.
+function marksLike(known, parts) {
+  if (parts.length !== known.parts.length) return null;
+  const marks = known.marks.slice();
   for (let place = 0; place < parts.length; place += 2) {
-    if (parts[place] === known[place]) continue;
-    const [marks, others] = [marksOf(parts[place]), marksOf(known[place])];
-    if (marks.length !== others.length) return false;
-    if (!marks.every((mark, n) => (n % 2 ? Boolean(mark) === Boolean(others[n]) : mark === others[n]))) return false;
+    if (parts[place] === known.parts[place]) continue;
+    const [fresh, old] = [marksOf(parts[place]), marks[place]];
+    if (fresh.length !== old.length) return null;
+    if (!fresh.every((mark, n) => (n % 2 ? Boolean(mark) === Boolean(old[n]) : mark === old[n]))) return null;
+    marks[place] = fresh;
   }
-  return true;
-}
-
-function saidBy({ place, mark, raw }, parts, known) {
-  if (place % 2) return parts[place];
-  return parts[place] === known[place] ? raw : marksOf(parts[place])[mark];
+  return marks;
 }
 
 function write(slot, said) {
