@@ -1,11 +1,11 @@
-"""The hot layer: the newest values of every server, and a few headline numbers of the last minutes, in Redis.
+"""The hot layer: the newest values of every server, and one number of its last minutes, in Redis.
 
 Everything here can vanish at any moment: what is missing is read from the warm rows and put back. Layout:
 
 - `hot:newest`, a hash server id → cuts. A cut is what one sender last said about one block:
   at (float64 ms), block (int32), present (int64), count (uint16), all big-endian, then `count` little-endian float64.
   Sources of one server with different slots are different cuts, so that none hides another. "" = nothing is known.
-- `hot:line:<server id>`, the last minutes of the HEADLINE metrics (hot_lines.py).
+- `hot:cpu:<server id>`, the last minutes for a sparkline (hot_lines.py).
 - `hot:whole`, there while nobody has emptied Redis since the lines were last put back.
 """
 
@@ -30,7 +30,7 @@ from monitoring.history.chunks import newest_of
 from monitoring.history.encode import Matrix, Rows, pattern_of, slots_of
 from monitoring.history.frame import FUTURE_MS, SeriesName
 from monitoring.history.series import Place, places_of
-from monitoring.hot_lines import HEADLINE, SLOT_MS, SLOTS_KEPT
+from monitoring.hot_lines import LINE, SLOT_MS, SLOTS_KEPT
 from monitoring.models import Server
 from portal.toolkit.live.touch import touch
 from portal.toolkit.redis import AWAY, breaker, client
@@ -45,12 +45,10 @@ REBUILD_FROM = timedelta(hours=3)
 """What is older is not put back: three times the longest interval of a source."""
 CUTS_KEPT = 16
 """Of each block. A sender whose gaps move has many shapes, and a server with thousands of series has many blocks."""
-FLOAT32_MOST = 3.4e38
 SHAPES_KEPT = 200_000
 
 _CUT = struct.Struct(">diqH")
 _NUMBER = struct.Struct("<d")
-_HEADLINE = struct.Struct(f"<{len(HEADLINE)}f")
 
 # Puts each cut into its server's field: a late frame never overwrites a newer one, another sender's cut stays.
 # A cut from beyond the latest instant that can be is of a clock that was set back since: it goes.
@@ -109,7 +107,7 @@ def write(groups: Sequence[Matrix], rows: Sequence[Rows], now: datetime) -> None
         with breaker:
             pipeline = client().pipeline(transaction=False)
             _queue_newest(pipeline, _cuts(rows))
-            hot_lines.queue(pipeline, _headlines(groups, now_ms))
+            hot_lines.queue(pipeline, _lines(groups, now_ms))
             ids = np.unique(np.concatenate([row.server_ids for row in rows])).tolist()
             touch({"server": ids, "vitals": ids, "samples": ids, "fleet": None}, pipeline, committed_ms)
             pipeline.execute()
@@ -136,26 +134,19 @@ def _cuts(all_rows: Iterable[Rows]) -> Iterator[tuple[int, bytes]]:
             yield server_id, _CUT.pack(at_ms, rows.block, rows.present, len(values)) + values.tobytes()
 
 
-def _headlines(groups: Iterable[Matrix], now_ms: int) -> dict[int, dict[Any, bytes]]:
-    """slot → server id → the HEADLINE metrics, of frames young enough for a sparkline."""
-    slots: dict[int, dict[Any, bytes]] = defaultdict(dict)
+def _lines(groups: Iterable[Matrix], now_ms: int) -> dict[int, dict[int, float]]:
+    """slot → server id → value, of frames young enough for a sparkline."""
+    slots: dict[int, dict[int, float]] = defaultdict(dict)
     oldest = now_ms // SLOT_MS - SLOTS_KEPT
     for group in groups:
-        columns = [
-            (place, group.layout.index(SeriesName(name)))
-            for place, name in enumerate(HEADLINE)
-            if SeriesName(name) in group.layout
-        ]
-        if not columns:
+        if SeriesName(LINE) not in group.layout:
             continue
-        values = np.full((len(group.values), len(HEADLINE)), np.nan, "<f4")
-        for place, column in columns:
-            values[:, place] = np.clip(group.values[:, column], -FLOAT32_MOST, FLOAT32_MOST)
-        for server_id, slot, row in zip(
-            group.server_ids.tolist(), (group.at_ms // SLOT_MS).tolist(), values, strict=True
+        values = group.values[:, group.layout.index(SeriesName(LINE))]
+        for server_id, slot, value in zip(
+            group.server_ids.tolist(), (group.at_ms // SLOT_MS).tolist(), values.tolist(), strict=True
         ):
-            if slot >= oldest:
-                slots[slot][server_id] = row.tobytes()
+            if slot >= oldest and not math.isnan(value):
+                slots[slot][server_id] = value
     return slots
 
 
@@ -170,7 +161,7 @@ def rebuild_recent(now: datetime) -> bool:
                 return False
         server_ids = list(Server.objects.values_list("pk", flat=True))
         for start in range(0, len(server_ids), REBUILT_AT_ONCE):
-            slots = _warm_headlines(server_ids[start : start + REBUILT_AT_ONCE], now)
+            slots = _warm_lines(server_ids[start : start + REBUILT_AT_ONCE], now)
             with breaker:
                 pipeline = client().pipeline(transaction=False)
                 hot_lines.queue(pipeline, slots)
@@ -180,8 +171,8 @@ def rebuild_recent(now: datetime) -> bool:
     return True
 
 
-def _warm_headlines(server_ids: Sequence[int], now: datetime) -> dict[int, dict[Any, bytes]]:
-    """slot → server id → the HEADLINE metrics, as `_headlines` makes them, of the last minutes' warm rows."""
+def _warm_lines(server_ids: Sequence[int], now: datetime) -> dict[int, dict[int, float]]:
+    """slot → server id → value, as `_lines` makes them, of the last minutes' warm rows."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -192,15 +183,11 @@ def _warm_headlines(server_ids: Sequence[int], now: datetime) -> dict[int, dict[
         )
         rows = cursor.fetchall()
     shapes = shapes_of({(row[0], row[1], row[2]) for row in rows})
-    slots: dict[int, dict[Any, bytes]] = defaultdict(dict)
+    slots: dict[int, dict[int, float]] = defaultdict(dict)
     for server_id, block, present, at_ms, vals in rows:
         shape = shapes[server_id, block, present]
-        if shape.headline:
-            values = [math.nan] * len(HEADLINE)
-            for place, offset in shape.headline:
-                (number,) = _NUMBER.unpack_from(vals, offset)
-                values[place] = min(max(number, -FLOAT32_MOST), FLOAT32_MOST)
-            slots[at_ms // SLOT_MS][server_id] = _HEADLINE.pack(*values)
+        if shape.line_at is not None:
+            (slots[at_ms // SLOT_MS][server_id],) = _NUMBER.unpack_from(vals, shape.line_at)
     return slots
 
 
@@ -348,17 +335,16 @@ def shapes_of(wanted: set[tuple[int, int, int]]) -> dict[tuple[int, int, int], _
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """What the values of a cut are, in their order, and where among them the HEADLINE metrics stand."""
+    """What the values of a cut are, in their order, and at which byte that of a sparkline begins, if it is there."""
 
     names: tuple[SeriesName, ...]
-    headline: tuple[tuple[int, int], ...]
+    line_at: int | None
 
     @classmethod
     def of(cls, names: Mapping[Place, SeriesName], block: int, present: int) -> _Shape:
         row = tuple(names.get(Place(block, slot), SeriesName("")) for slot in slots_of(present))
-        places = {SeriesName(metric): place for place, metric in enumerate(HEADLINE)}
-        headline = ((places[name], _NUMBER.size * i) for i, name in enumerate(row) if name in places)
-        return cls(row, tuple(headline))
+        line = SeriesName(LINE)
+        return cls(row, _NUMBER.size * row.index(line) if line in row else None)
 
 
 _shapes: dict[tuple[int, int, int], _Shape] = {}

@@ -12,6 +12,9 @@ from monitoring import hot
 from monitoring.history.codec import Ints
 from monitoring.history.frame import Floats, SeriesName
 
+HEADLINE = ("cpu", "memory", "disk", "net_rx", "net_tx")
+"""What cards and totals show of a machine."""
+
 Where = tuple[int, tuple[int, ...]]
 """How many values a cut has, and which of them each asked metric is; -1: it is not among them."""
 

@@ -12,8 +12,7 @@ from ninja import Query, Router
 
 from monitoring.access import audience_of, servers_of
 from monitoring.api.shapes import ERRORS, DashboardOut, RefreshQuery
-from monitoring.hot_lines import HEADLINE
-from monitoring.hot_table import Table, newest_of_metrics
+from monitoring.hot_table import HEADLINE, Table, newest_of_metrics
 from portal.toolkit.answers import answer, wants_new
 from portal.toolkit.cache import Given, Kind, cache
 from portal.toolkit.deadline import queries_in_time

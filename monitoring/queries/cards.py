@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 
 from monitoring import hot, hot_lines
 from monitoring.history.frame import Floats
-from monitoring.hot_table import newest_of_metrics
+from monitoring.hot_table import HEADLINE, newest_of_metrics
 from monitoring.models import CHECKS, ServerKind, ServerState
 from monitoring.queries.readings import Reading, bar_level, bar_width, readings
 from portal.toolkit.any_of import array_of
@@ -150,11 +150,11 @@ def server_cards(server_ids: Sequence[int]) -> dict[int, ServerCard]:
     of them is no machine."""
     rows = _rows_of(server_ids)
     kept = [pk for pk in server_ids if pk in rows]
-    table = newest_of_metrics(kept, hot_lines.HEADLINE)
+    table = newest_of_metrics(kept, HEADLINE)
     seen = [newest or at_ms(rows[pk].seen_at) or 0 for pk, newest in zip(kept, table.at_ms.tolist(), strict=True)]
     words = card_words(get_language())
     facts = [_facts(words, rows[pk].told, bool(seen_ms)) for pk, seen_ms in zip(kept, seen, strict=True)]
-    lines = sparklines(hot_lines.recent(kept, "cpu"), bridged=np.array([one.bridged for one in facts], np.int64))
+    lines = sparklines(hot_lines.recent(kept), bridged=np.array([one.bridged for one in facts], np.int64))
     others = _readings_of_others(kept, table.values)
     known = zip(kept, facts, seen, table.values.tolist(), lines, strict=True)
     return {pk: _card(one, seen_ms, row, line, others.get(pk, [])) for pk, one, seen_ms, row, line in known}

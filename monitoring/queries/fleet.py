@@ -16,8 +16,7 @@ from django.utils.safestring import SafeString
 
 from monitoring.access import servers_of
 from monitoring.fleet_filter import FleetFilter
-from monitoring.hot_lines import HEADLINE
-from monitoring.hot_table import newest_of_metrics
+from monitoring.hot_table import HEADLINE, newest_of_metrics
 from monitoring.models import Server, ServerGroup, ServerState, Simulation
 from monitoring.queries.cards import STATE_ICONS, Gauge, ServerCard, gauge, server_cards
 from portal.toolkit.instants import from_ms, time_tag

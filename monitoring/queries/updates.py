@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
-from monitoring.hot_lines import HEADLINE
-from monitoring.hot_table import newest_of_metrics
+from monitoring.hot_table import HEADLINE, newest_of_metrics
 from monitoring.models import Server, ServerState
 from monitoring.queries.fleet import NOT_MEASURING, fleet_counts
 from portal.toolkit.any_of import AnyOf

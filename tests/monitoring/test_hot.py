@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -115,7 +114,7 @@ def test_a_server_without_data_is_looked_up_once(
 def test_without_redis_samples_are_kept_and_read_from_postgresql(server: Server, now: int) -> None:
     assert record([Frame.of(server.pk, now, {"cpu": 12.5})], origin="test").kept == 1
     assert hot.newest([server.pk])[server.pk] == {CPU: (now, 12.5)}
-    assert np.isnan(hot_lines.recent([server.pk], "cpu", 3)).tolist() == [[True] * 3]
+    assert np.isnan(hot_lines.recent([server.pk], 3)).tolist() == [[True] * 3]
 
 
 def known(values: Floats) -> list[float]:
@@ -124,31 +123,36 @@ def known(values: Floats) -> list[float]:
 
 def test_recent_gives_one_number_per_slot_and_none_for_gaps(server: Server, now: int) -> None:
     record([Frame.of(server.pk, now - back * 5000, {"cpu": float(back)}) for back in (0, 1, 3)], origin="test")
-    (values,) = hot_lines.recent([server.pk], "cpu", 6)
+    (values,) = hot_lines.recent([server.pk], 6)
     assert known(values) == [3.0, 1.0, 0.0]
     assert np.isnan(values[values.tolist().index(3.0) + 1])
 
 
+def test_what_has_no_number_for_it_leaves_the_line_alone(server: Server, now: int) -> None:
+    record([Frame.of(server.pk, now, {"cpu": 5.0})], origin="test")
+    record([Frame.of(server.pk, now, {"memory": 9.0})], origin="another")
+    assert known(hot_lines.recent([server.pk], 2)) == [5.0]
+
+
 def test_of_a_whole_ring_ago_nothing_shows_and_what_is_late_does_not_hide_what_is_new(server: Server, now: int) -> None:
     ring_ms = hot_lines.SLOT_MS * hot_lines.SLOTS_KEPT
-    packed = struct.pack("<5f", 7.0, *[float("nan")] * 4)
     for at_ms in (now, now - ring_ms):
         pipeline = portal_redis.client().pipeline()
-        hot_lines.queue(pipeline, {at_ms // hot_lines.SLOT_MS: {server.pk: packed}})
+        hot_lines.queue(pipeline, {at_ms // hot_lines.SLOT_MS: {server.pk: 7.0}})
         pipeline.execute()
-    assert known(hot_lines.recent([server.pk], "cpu")) == [7.0]
+    assert known(hot_lines.recent([server.pk])) == [7.0]
     portal_redis.client().flushdb()
     pipeline = portal_redis.client().pipeline()
-    hot_lines.queue(pipeline, {(now - ring_ms) // hot_lines.SLOT_MS: {server.pk: packed}})
+    hot_lines.queue(pipeline, {(now - ring_ms) // hot_lines.SLOT_MS: {server.pk: 7.0}})
     pipeline.execute()
-    assert known(hot_lines.recent([server.pk], "cpu")) == []
+    assert known(hot_lines.recent([server.pk])) == []
 
 
 def test_everything_in_redis_expires(server: Server, now: int) -> None:
     record([Frame.of(server.pk, now, {"cpu": 1.0})], origin="test")
     assert {key: portal_redis.client().ttl(key) > 0 for key in portal_redis.client().keys("hot:*")} == {
         hot.NEWEST.encode(): True,
-        f"hot:line:{server.pk}".encode(): True,
+        f"hot:cpu:{server.pk}".encode(): True,
     }
 
 
@@ -166,9 +170,9 @@ def test_a_table_has_the_newest_of_each_metric_whichever_source_gave_it(
 def test_after_a_flush_the_last_minutes_are_put_back_once(server: Server, now: int) -> None:
     frames = [Frame.of(server.pk, now - back * 5000, {"cpu": float(back), "swap": 1.0}) for back in (0, 1, 3)]
     record(frames, origin="test")
-    before = hot_lines.recent([server.pk], "cpu", 6)
+    before = hot_lines.recent([server.pk], 6)
     portal_redis.client().flushdb()
     assert hot.rebuild_recent(timezone.now())
-    after = hot_lines.recent([server.pk], "cpu", 6)
+    after = hot_lines.recent([server.pk], 6)
     assert known(after) == known(before) == [3.0, 1.0, 0.0]
     assert not hot.rebuild_recent(timezone.now())

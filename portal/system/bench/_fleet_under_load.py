@@ -13,12 +13,13 @@ from django.db import connection
 from monitoring import hot_lines
 from monitoring.history.frame import Frame, SeriesName
 from monitoring.history.record import record
+from monitoring.hot_table import HEADLINE
 from monitoring.models import Server, ServerGroup
 
 SCREENS, CARDS = 25, 40
 TOUCHED = 200
 EACH = TOUCHED // SCREENS
-LAYOUT = tuple(SeriesName(name) for name in hot_lines.HEADLINE)
+LAYOUT = tuple(SeriesName(name) for name in HEADLINE)
 
 Tell = Callable[[list[int]], None]
 
