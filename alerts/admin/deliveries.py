@@ -18,11 +18,11 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext_noop, ngettext
 
 from alerts import tasks
-from alerts.admin.incidents import ReadOnlyAdmin
 from alerts.models import Bounce, Delivery, DeliveryKind, DeliveryStatus, Entry, Incident, What
 from alerts.timeline import announce, note, write
 from alerts.wake import wake
 from portal.toolkit.audit import person_of
+from portal.toolkit.read_only_admin import ReadOnlyAdmin
 from portal.toolkit.sentence import say
 
 TRIED_AGAIN = gettext_noop("Tried again by an admin.")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import admin
 from django.db.models import Count, F, QuerySet
 from django.http import HttpRequest
@@ -16,25 +14,10 @@ from alerts.admin.show import bullets
 from alerts.models import Incident
 from monitoring.queries.samples import metric_label
 from portal.toolkit.quantity import duration
+from portal.toolkit.read_only_admin import ReadOnlyAdmin
 from portal.toolkit.sentence import say
 
 SHOWN = 20
-
-
-class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Written by the portal alone."""
-
-    list_per_page = 100
-    show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 @admin.register(Incident)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import admin
-from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from monitoring.models import FollowedLog
+from portal.toolkit.read_only_admin import ReadOnlyAdmin
 from portal.toolkit.sentence import say
 
 
 @admin.register(FollowedLog)
-class FollowedLogAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class FollowedLogAdmin(ReadOnlyAdmin):
     """To look at: there is nothing to configure."""
 
     list_display = ("machine", "what", "lines", "read_at", "what_is_wrong")
@@ -23,12 +21,3 @@ class FollowedLogAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @admin.display(description=_("problem"))
     def what_is_wrong(self, followed: FollowedLog) -> str:
         return say(followed.problem)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False

@@ -161,7 +161,7 @@ def server_cards(server_ids: Sequence[int]) -> dict[int, ServerCard]:
 
 
 def _card(
-    facts: CardFacts, seen_ms: int, values: Sequence[float], line: SafeString, readings: list[Reading]
+    facts: CardFacts, seen_ms: int, values: Sequence[float], line: SafeString, others: list[Reading]
 ) -> ServerCard:
     """`values` are the HEADLINE metrics."""
     cpu, memory, disk, net_in, net_out = values
@@ -169,7 +169,7 @@ def _card(
         facts,
         str(seen_ms),
         _seen(seen_ms),
-        readings,
+        others,
         gauge(cpu),
         gauge(memory),
         gauge(disk),

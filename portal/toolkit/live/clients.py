@@ -77,7 +77,7 @@ class Client:
         told["pace_s"] = watcher.pace_s
         told["frames"] = watcher.frames
         told["unsent"] = len(watcher.unsent) + len(watcher.low)
-        told["sending"] = watcher.is_busy
+        told["sending"] = watcher.sending_since is not None
         return told
 
 

@@ -273,15 +273,15 @@ class Hub:
         beat = Piece(self._beat())
         for batch in batches:
             deliveries = Deliveries(batch.fragments, beat)
-            gone: Counter[float | None] = Counter()
+            sent: Counter[float | None] = Counter()
             for watcher in batch.watchers:
                 if watcher not in self.watchers:
                     continue
                 if watcher.sending_since is not None:  # with an earlier part of the same batch
                     watcher.put_back(batch.fragments)
                 else:
-                    gone[self._deliver(watcher, deliveries.after(watcher.watched), now, goes_on=batch.goes_on)] += 1
-            for committed_at, frames in gone.items():
+                    sent[self._deliver(watcher, deliveries.after(watcher.watched), now, goes_on=batch.goes_on)] += 1
+            for committed_at, frames in sent.items():
                 if committed_at is not None:
                     delays.note(self._clock() - committed_at, frames)
 

@@ -113,10 +113,6 @@ class Watcher:
         self._sending: asyncio.Future[None] | None = None
 
     @property
-    def is_busy(self) -> bool:
-        return self.sending_since is not None
-
-    @property
     def ready_at(self) -> float:
         """When the next frame may go, in the loop's time: with what is unsent, or earlier with a beat alone."""
         if self.is_behind or (self.low and not self.unsent):
@@ -177,10 +173,6 @@ class Watcher:
         self.unsent = {**rest, **self.unsent}
         self.is_behind |= bool(rest)
 
-    @property
-    def has_unsent(self) -> bool:
-        return bool(self.unsent or self.low)
-
     def forget_what_was_sent(self) -> None:
         """From now on as after a fresh connect: whole state, as soon as the socket takes it."""
         self.watched = dict.fromkeys(self.watched, 0)
@@ -188,7 +180,7 @@ class Watcher:
         self.low = {fragment: None for fragment in self.watched if fragment.is_low}
 
     def post(self, frame: Frame, *, is_beat: bool) -> float | None:
-        """Hand over the next frame. The watcher must not be busy.
+        """Hand over the next frame. None may be under way.
 
         Gives the oldest commit in it if it has gone already: of many frames together it is noted how long they took.
         """
@@ -227,5 +219,5 @@ class Watcher:
         if self._committed_at is not None:
             delays.note(asyncio.get_running_loop().time() - self._committed_at)
         self.sending_since = self._sending = None
-        if self.has_unsent:
+        if self.unsent or self.low:
             self.on_free(self)
