@@ -178,9 +178,9 @@ document.addEventListener("toast:dismissed", ({ detail: { key } }) => {
   channel.postMessage(key);
 });
 
-document.addEventListener("live:swapped", ({ detail: { id } }) => {
-  if (id === "alerts") take();
-  if (id === "live-beat") heardAt = Date.now();
+document.addEventListener("live:swapped", ({ detail: { swapped } }) => {
+  if (swapped.has("alerts")) take();
+  if (swapped.has("live-beat")) heardAt = Date.now();
 });
 document.addEventListener("live:state", ({ detail: { state } }) => {
   if (state === "lost") lostAt ??= heardAt;

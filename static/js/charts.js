@@ -150,10 +150,11 @@ document.addEventListener("display:changed", () => panels().forEach((panel) => p
 document.addEventListener("visibilitychange", () => document.hidden || read("more"));
 
 // The first sample of a server: from here on the page has charts.
-function arrived({ detail: { id, element } }) {
-  if (id !== cursorId) return;
+function arrived({ detail: { swapped } }) {
+  const cursor = swapped.get(cursorId);
+  if (!cursor) return;
   if (sheets.length) read("more");
-  else if (Number(element.value) > 0) location.reload();
+  else if (Number(cursor.value) > 0) location.reload();
 }
 document.addEventListener("live:swapped", arrived);
 for (const event of ["live:epoch", "live:refresh"]) document.addEventListener(event, () => read("more"));
@@ -168,7 +169,9 @@ function markAll() {
   panels().forEach((panel) => panel.mark(drawn));
 }
 document.addEventListener("htmx:load", markAll);
-document.addEventListener("live:swapped", ({ detail }) => detail.element.querySelector("[data-chart-limits]") && markAll());
+document.addEventListener("live:swapped", ({ detail: { swapped } }) => {
+  if ([...swapped.values()].some((element) => element.querySelector("[data-chart-limits]"))) markAll();
+});
 
 // The present moves on even when nothing arrives: then what is missing shows at the right edge.
 setInterval(() => {

@@ -14,10 +14,11 @@ function markCurrent() {
   }
 }
 
-document.addEventListener("live:swapped", (event) => {
-  if (event.detail.id !== "fleet-totals") return;
+document.addEventListener("live:swapped", ({ detail: { swapped } }) => {
+  const totals = swapped.get("fleet-totals");
+  if (!totals) return;
   markCurrent();
-  fleet.compare(document.getElementById("fleet-totals").dataset.digest);
+  fleet.compare(totals.dataset.digest);
 });
 document.addEventListener("htmx:afterSettle", markCurrent);
 document.addEventListener("htmx:pushedIntoHistory", markCurrent);

@@ -1,6 +1,6 @@
 // Keeps the page live: watches what it shows ([data-live="topic:key"]), morphs in what comes, says how it stands.
 //
-// Events on `document`: "live:swapped" {id, element}, "live:gone" {topic}, "live:refused" {topics},
+// Events on `document`: "live:swapped" {swapped: id → element}, "live:gone" {topic}, "live:refused" {topics},
 // "live:epoch" (the server's hub is another one: whoever keeps a cursor fetches what came after it), "live:refresh"
 // (somebody asked for everything anew: lists and panels are fetched too), "live:state" {state, reason, since, transport}
 // with state connected, connecting, lost or unknown.
@@ -56,7 +56,7 @@ function takeBeat({ dataset }) {
   epoch = dataset.epoch;
 }
 
-document.addEventListener("live:swapped", ({ detail: { id, element } }) => id === "live-beat" && takeBeat(element));
+document.addEventListener("live:swapped", ({ detail: { swapped } }) => swapped.has("live-beat") && takeBeat(swapped.get("live-beat")));
 document.addEventListener("live:refused", ({ detail: { topics } }) => log("may not watch", topics));
 document.addEventListener("live:state", ({ detail }) => log("state", detail.state, detail.reason, "by", detail.transport || "nothing"));
 for (const event of ["htmx:afterSettle", "htmx:historyRestore", "live:gone", "live:rescan", "live:view"]) {

@@ -32,13 +32,12 @@ async function look() {
   }
 }
 
-document.addEventListener("live:swapped", ({ detail: { id, element } }) => {
-  if (id === "alerts") lookWithin(CHANGED_MS);
-  if (id.startsWith("vitals-") && element.className !== state) {
-    state = element.className;
-    lookWithin(CHANGED_MS);
-  }
-  if (id.startsWith("samples-") && panel()?.hasAttribute("data-open")) lookWithin(SAMPLES_MS);
+document.addEventListener("live:swapped", ({ detail: { swapped } }) => {
+  const [vitals] = [...swapped.values()].filter(({ id }) => id.startsWith("vitals-"));
+  if (swapped.has("alerts") || (vitals && vitals.className !== state)) lookWithin(CHANGED_MS);
+  state = vitals?.className ?? state;
+  const hasSamples = [...swapped.keys()].some((id) => id.startsWith("samples-"));
+  if (hasSamples && panel()?.hasAttribute("data-open")) lookWithin(SAMPLES_MS);
 });
 for (const event of ["live:epoch", "live:refresh"]) document.addEventListener(event, () => lookWithin(CHANGED_MS));
 document.addEventListener("visibilitychange", () => lookWithin(CHANGED_MS));

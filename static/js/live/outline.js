@@ -1,8 +1,9 @@
 // A card that has come before is put in without being parsed: what stands between its quotes and its tags is compared,
 // and what differs is written to the nodes that have it. Parsing it and comparing trees takes three times as long.
 //
-// Nothing is believed of the page but that the same elements are there: each value is compared with what the page shows,
-// and a card that is built otherwise than before, or has a value to decode, is left to the parser.
+// Nothing is believed of the page but that the same elements are there and that nobody else draws: each other value is
+// compared with what the page shows, and a card that is built otherwise than before, or has a value to decode, is left to
+// the parser.
 
 import { show, timesIn } from "../time.js";
 
@@ -74,7 +75,7 @@ function* slotsOf(parts, elements, root) {
 // The text of a time is the server's only until it is said in the person's words.
 function slot(node, name, said) {
   const isOurs = !name && node?.parentNode.matches("time[datetime]");
-  return { node, name, isOurs, ...said, value: node && valueOf({ node, name }) };
+  return { node, name, isOurs, isDrawn: node instanceof SVGElement, ...said, value: node && valueOf({ node, name }) };
 }
 
 function valueOf({ node, name }) {
@@ -114,6 +115,7 @@ function marksLike(known, parts) {
 }
 
 function write(slot, said) {
+  if (slot.isDrawn && said === slot.raw) return;
   if (said !== slot.raw) [slot.raw, slot.value] = [said, said];
   if (slot.isOurs || valueOf(slot) === slot.value) return;
   if (slot.name) slot.node.setAttribute(slot.name, slot.value);

@@ -22,36 +22,34 @@ function isKept(element) {
 
 /**
  * Morph each top-level element of `html` into the one with its id; what is not on this page is ignored.
- * Dispatches "live:swapped" with {id, element} for each, "live:gone" with {topic} for what is no more, "live:refused"
- * with {topics} for what may not be watched.
+ * Dispatches "live:swapped" with {swapped}, a map of id to element, once; "live:gone" with {topic} for what is no more,
+ * "live:refused" with {topics} for what may not be watched.
  */
 export function swapAll(html) {
+  const swapped = new Map();
   const frame = document.createElement("template");
-  const { left, unknown } = putKnown(html, swapped);
+  const { left, unknown } = putKnown(html, (card) => swapped.set(card.id, card));
   frame.innerHTML = left;
   for (const fresh of [...frame.content.children]) {
     const { gone, refused } = fresh.dataset;
     if (gone) takeAway(gone);
     else if (refused) announce("live:refused", { topics: refused.split(" ") });
-    else if (fresh.id) swap(fresh);
+    else if (fresh.id) swap(fresh, swapped);
   }
   for (const [id, card] of unknown) {
     const element = document.getElementById(id);
     if (element) remember(element, card);
   }
   tickAlong();
+  if (swapped.size) announce("live:swapped", { swapped });
 }
 
-function swap(fresh) {
+function swap(fresh, swapped) {
   const old = document.getElementById(fresh.id);
   if (!old) return;
   localise(fresh);
   if (!patch(old, fresh)) window.Idiomorph.morph(old, fresh, OPTIONS);
-  swapped(document.getElementById(fresh.id));
-}
-
-function swapped(element) {
-  announce("live:swapped", { id: element.id, element });
+  swapped.set(fresh.id, document.getElementById(fresh.id));
 }
 
 function takeAway(topic) {

@@ -112,7 +112,7 @@ export class Panel {
   #listen() {
     const { signal } = this.#stop;
     this.root.addEventListener("click", (event) => this.#onClick(event), { signal });
-    document.addEventListener("live:swapped", ({ detail }) => detail.id === "logs-cursor" && this.#tail?.wake(), { signal });
+    document.addEventListener("live:swapped", ({ detail }) => detail.swapped.has("logs-cursor") && this.#tail?.wake(), { signal });
     for (const name of ["live:epoch", "live:refresh", "visibilitychange"]) {
       document.addEventListener(name, () => this.#tail?.wake(), { signal });
     }
