@@ -122,7 +122,8 @@ def test_many_notices_are_folded_into_one(fleet: Page) -> None:
                 data-kind="error" data-group="" data-firing><a href="/alerts/${9e9 + n}/">number ${n}</a></li>`);
             document.querySelector("#alerts .announcements").innerHTML = rows.join("");
             const element = document.getElementById("alerts");
-            document.dispatchEvent(new CustomEvent("live:swapped", {detail: {swapped: new Map([["alerts", element]])}}));
+            const swapped = new Map([["alerts", element]]);
+            document.dispatchEvent(new CustomEvent("live:swapped", {detail: {swapped}}));
         }"""
     )
     expect(fleet.locator(TOAST)).to_have_count(4)
