@@ -65,9 +65,9 @@ document.addEventListener("keydown", (event) => {
   if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
   if (!document.querySelector("dialog[open]") && press(event.key, rows())) event.preventDefault();
 });
-document.addEventListener("live:swapped", ({ detail: { id } }) => {
-  if (id === "incidents-cursor") list.compare(document.getElementById(id).value);
-  if (id.startsWith("samples-") || id.startsWith("incident-")) redraw();
+document.addEventListener("live:swapped", ({ detail: { swapped } }) => {
+  if (swapped.has("incidents-cursor")) list.compare(swapped.get("incidents-cursor").value);
+  if ([...swapped.keys()].some((id) => id.startsWith("samples-") || id.startsWith("incident-"))) redraw();
 });
 document.addEventListener("live:gone", ({ detail: { topic } }) => {
   if (!topic.startsWith("incident:")) return;

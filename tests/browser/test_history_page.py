@@ -146,19 +146,19 @@ def test_filters_are_in_the_address(history: Page, portal: RunningPortal) -> Non
     history.select_option("#filter-metric", "requests_total")
     history.wait_for_url("**metric=requests_total")
     expect(history.locator("#rows thead .counter")).to_have_count(1)
-    history.select_option("#filter-range", "1h")
+    history.select_option("#time-range", "1h")
     history.wait_for_url("**range=1h")
     expect(history.locator("#rows tbody tr").first).to_be_visible()
     history.go_back()
-    expect(history.locator("#filter-range")).to_have_value("")
+    expect(history.locator("#time-range")).to_have_value("")
 
 
 def test_times_are_typed_in_the_persons_zone(history: Page) -> None:
     newest = rows(history)[0]
     said = "(ms) => new Date(ms + 9 * 3600e3).toISOString().slice(0, 19)"  # the browser is in Seoul
-    history.select_option("#filter-range", "custom")
+    history.select_option("#time-range", "custom")
     history.fill("input[name=from]", history.evaluate(said, newest // 1000 * 1000 - 59_000))
-    history.locator("#custom button").click()
+    history.locator("#time-custom button").click()
     history.wait_for_url("**zone=Asia%2FSeoul**")
     assert rows(history) == [newest, newest - 1000 * EVERY_S, newest - 2 * 1000 * EVERY_S]
 
@@ -203,6 +203,9 @@ def test_it_fits_a_phone_and_works_without_script(
     phone.goto(f"{portal.url}/servers/{server}/history/")
     phone.get_by_role("link", name="Older").click()
     expect(phone.locator("#rows tbody tr")).to_have_count(PAGE_ROWS)
+    phone.get_by_label("From").fill("2026-01-02T03:04:05")
+    phone.get_by_role("button", name="Show").click()
+    expect(phone.get_by_label("From")).to_have_value("2026-01-02T03:04:05")
     context.close()
     context = chromium.new_context(viewport={"width": 360, "height": 740}, storage_state=signed_in.storage_state())
     phone = context.new_page()

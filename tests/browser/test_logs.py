@@ -372,7 +372,7 @@ def test_the_bars_are_a_filter_for_time(page: Page, portal: RunningPortal, host:
     expect(page.locator(".log-reading")).to_contain_text(":")
     page.keyboard.press("Enter")
     page.wait_for_url("**from=**to=**")
-    expect(page.locator("#log-custom")).to_be_visible()
+    expect(page.locator("#time-custom")).to_be_visible()
     expect(page.locator("#log-live")).to_have_count(0)
 
 

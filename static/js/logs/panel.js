@@ -2,6 +2,7 @@
 // is an address to go to; on a server's page the panel is fetched again with it.
 
 import { endless, fetched } from "../endless.js";
+import { TimeRange } from "../range.js";
 import { localise } from "../time.js";
 import { Chart } from "./chart.js";
 import { Choices } from "./choices.js";
@@ -9,7 +10,6 @@ import { Details } from "./details.js";
 import { listenToKeys } from "./keys.js";
 import { after } from "./place.js";
 import { Tail } from "./tail.js";
-import { TimeRange } from "./range.js";
 
 const COUNTS_MS = 10_000;
 const SOON_MS = 1_000;

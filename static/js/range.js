@@ -1,4 +1,5 @@
-// The filter's form: what is chosen applies at once, and what it does not use stays out of the address.
+// The time range of a filter's form (templates/monitoring/_time_range.html): a range applies when it is chosen, two times
+// when they are sent, and what the form does not use stays out of the address.
 
 export class TimeRange {
   #form;
@@ -7,10 +8,12 @@ export class TimeRange {
   #custom;
   #zone = document.body.dataset.timeZone || Intl.DateTimeFormat().resolvedOptions().timeZone;
 
+  /** `show` is called with [name, value] pairs whenever `form` is sent. */
   constructor(form, show) {
     [this.#form, this.#show] = [form, show];
     this.#range = form.elements.range;
-    this.#custom = form.querySelector(".custom");
+    this.#custom = form.querySelector(".time-custom");
+    this.#custom.disabled = !this.#custom.classList.contains("is-chosen"); // without scripts it always shows
     // A link may say its times in another zone than the one in which they are typed here.
     for (const field of this.#custom.querySelectorAll("[data-instant]")) field.value = this.#local(field.dataset.instant);
     this.#range.addEventListener("change", () => this.#choose());
@@ -24,7 +27,8 @@ export class TimeRange {
 
   #choose() {
     const isCustom = this.#range.value === this.#range.dataset.custom;
-    this.#custom.hidden = this.#custom.disabled = !isCustom;
+    this.#custom.classList.toggle("is-chosen", isCustom);
+    this.#custom.disabled = !isCustom;
     if (isCustom) this.#custom.querySelector("input").focus();
     else this.#form.requestSubmit();
   }
