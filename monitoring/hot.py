@@ -47,6 +47,7 @@ CUTS_KEPT = 16
 """Of each block. A sender whose gaps move has many shapes, and a server with thousands of series has many blocks."""
 SHAPES_KEPT = 200_000
 
+_LINE = SeriesName(LINE)
 _CUT = struct.Struct(">diqH")
 _NUMBER = struct.Struct("<d")
 
@@ -139,9 +140,9 @@ def _lines(groups: Iterable[Matrix], now_ms: int) -> dict[int, dict[int, float]]
     slots: dict[int, dict[int, float]] = defaultdict(dict)
     oldest = now_ms // SLOT_MS - SLOTS_KEPT
     for group in groups:
-        if SeriesName(LINE) not in group.layout:
+        if _LINE not in group.layout:
             continue
-        values = group.values[:, group.layout.index(SeriesName(LINE))]
+        values = group.values[:, group.layout.index(_LINE)]
         for server_id, slot, value in zip(
             group.server_ids.tolist(), (group.at_ms // SLOT_MS).tolist(), values.tolist(), strict=True
         ):
@@ -343,8 +344,7 @@ class _Shape:
     @classmethod
     def of(cls, names: Mapping[Place, SeriesName], block: int, present: int) -> _Shape:
         row = tuple(names.get(Place(block, slot), SeriesName("")) for slot in slots_of(present))
-        line = SeriesName(LINE)
-        return cls(row, _NUMBER.size * row.index(line) if line in row else None)
+        return cls(row, _NUMBER.size * row.index(_LINE) if _LINE in row else None)
 
 
 _shapes: dict[tuple[int, int, int], _Shape] = {}

@@ -33,7 +33,7 @@ async function look() {
 }
 
 document.addEventListener("live:swapped", ({ detail: { swapped } }) => {
-  const [vitals] = [...swapped.values()].filter(({ id }) => id.startsWith("vitals-"));
+  const vitals = [...swapped.values()].find(({ id }) => id.startsWith("vitals-"));
   if (swapped.has("alerts") || (vitals && vitals.className !== state)) lookWithin(CHANGED_MS);
   state = vitals?.className ?? state;
   const hasSamples = [...swapped.keys()].some((id) => id.startsWith("samples-"));

@@ -6,17 +6,18 @@ import math
 
 import numpy as np
 import pytest
-from django.template.loader import render_to_string
+from django.template.loader import get_template, render_to_string
 from django.utils import translation
 from django.utils.safestring import SafeString
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitoring.cards import card_html
+from monitoring.hot_lines import SLOTS_KEPT
 from monitoring.models import ServerState
 from monitoring.queries.cards import CardFacts, Gauge, ServerCard, card_words
 from monitoring.queries.readings import Reading
-from portal.toolkit.sparkline import sparklines
+from portal.toolkit.sparkline import sparklines, view
 from portal.toolkit.templatetags.icons import icon
 
 texts = st.text(st.sampled_from("ab<>&\"'%s{}"), max_size=8)
@@ -59,3 +60,8 @@ def test_a_card_is_what_the_template_gives(language: str) -> None:
             assert card_html(card) == render_to_string("monitoring/_server_card.html", {"card": card})
 
         is_the_same()
+
+
+def test_a_card_has_room_for_its_line() -> None:
+    template = get_template("monitoring/_server_card.html").template.source
+    assert f'class="spark" viewBox="{view(SLOTS_KEPT)}"' in template

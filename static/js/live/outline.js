@@ -37,10 +37,10 @@ export function putKnown(html, put) {
 /** `element` has just become what `card` says. */
 export function remember(element, card) {
   const parts = partsOf(card);
-  const elements = element.getElementsByTagName("*"); // live: of another length once somebody has added an element
-  const slots = [...slotsOf(parts, [element, ...elements], element)];
-  if (!slots.every(isSure)) return;
   const marks = parts.map((part, place) => (place % 2 ? null : marksOf(part)));
+  const elements = element.getElementsByTagName("*"); // live: of another length once somebody has added an element
+  const slots = [...slotsOf(parts, marks, [element, ...elements], element)];
+  if (!slots.every(isSure)) return;
   outlines.set(element, { parts, marks, slots, times: timesIn(element), elements, count: elements.length });
 }
 
@@ -57,7 +57,7 @@ function marksOf(part) {
 }
 
 // What of `parts` may differ from one time to the next, with the node that has it.
-function* slotsOf(parts, elements, root) {
+function* slotsOf(parts, marks, elements, root) {
   const texts = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
   let element = -1;
   for (const [place, part] of parts.entries()) {
@@ -65,7 +65,7 @@ function* slotsOf(parts, elements, root) {
       yield slot(elements[element], NAME.exec(parts[place - 1])?.[1], { place, raw: part });
       continue;
     }
-    for (const [mark, raw] of marksOf(part).entries()) {
+    for (const [mark, raw] of marks[place].entries()) {
       if (mark % 2 && raw) yield slot(texts.nextNode(), null, { place, mark, raw });
       else if (mark && /^[a-z]/i.test(raw)) element += 1;
     }

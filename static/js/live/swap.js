@@ -40,8 +40,8 @@ export function swapAll(html) {
     const element = document.getElementById(id);
     if (element) remember(element, card);
   }
+  if (swapped.size) announce("live:swapped", { swapped }); // first: it may bring what time it is
   tickAlong();
-  if (swapped.size) announce("live:swapped", { swapped });
 }
 
 function swap(fresh, swapped) {
